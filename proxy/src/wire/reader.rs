@@ -65,7 +65,11 @@ impl<'a> Reader<'a> {
 
     /// Bytes up to the next NUL, which is consumed and not returned.
     pub fn cstr(&mut self) -> Result<&'a [u8], Malformed> {
-        let end = self.rest.iter().position(|&byte| byte == 0).ok_or(Malformed)?;
+        let end = self
+            .rest
+            .iter()
+            .position(|&byte| byte == 0)
+            .ok_or(Malformed)?;
         let text = self.take(end)?;
         self.take(1)?;
         Ok(text)
@@ -73,7 +77,8 @@ impl<'a> Reader<'a> {
 
     /// A NUL-terminated string that must be UTF-8.
     pub fn cstr_utf8(&mut self) -> Result<&'a str, Malformed> {
-        self.cstr().and_then(|text| str::from_utf8(text).map_err(|_| Malformed))
+        self.cstr()
+            .and_then(|text| str::from_utf8(text).map_err(|_| Malformed))
     }
 }
 
