@@ -2,6 +2,7 @@
 //!
 //! Invariant: never imports `mysql`; `wire`, `tracker` and `statement` are pure.
 
+pub mod observe;
 pub mod statement;
 pub mod tracker;
 pub mod wire;
