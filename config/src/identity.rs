@@ -56,7 +56,7 @@ pub struct GitlabJob {
     pub project_path: Option<String>,
     /// `CI_JOB_TIMEOUT`, in seconds.
     pub timeout_seconds: Option<u64>,
-    /// True where `RDS_SIDECAR_ID_TOKEN` was set but empty: what runners before 19.3 make of
+    /// True where `RDS_SIDECAR_ID_TOKEN` (or the variable `id_token_env` names) was set but empty: what runners before 19.3 make of
     /// `services:variables` that name an ID token.
     pub id_token_was_empty: bool,
 }
