@@ -1,0 +1,180 @@
+//! A server for tests that answers STS calls with prepared documents and remembers what it was asked.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+
+use crate::identity::text;
+
+pub(super) const SECRET_KEY: &str = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY";
+pub(super) const SESSION_TOKEN: &str = "AQoDYXdzEE0a8ANXXXXXXXXNO1ewxE5TijQyp";
+
+/// One prepared answer.
+#[derive(Clone)]
+pub(super) struct Answer {
+    status: u16,
+    body: String,
+    delay: Duration,
+}
+
+/// The server. The last answer is repeated when they run out.
+#[derive(Clone)]
+pub(super) struct ScriptedSts {
+    pub(super) url: String,
+    script: Arc<Mutex<VecDeque<Answer>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl ScriptedSts {
+    pub(super) async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sts = Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            script: Arc::new(Mutex::new(answers.into_iter().collect())),
+            asked: Arc::default(),
+        };
+        let server = sts.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(server.clone().serve(stream));
+            }
+        });
+        sts
+    }
+
+    /// From now on, these.
+    pub(super) fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
+        *self.script.lock() = answers.into_iter().collect();
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.asked.lock().len()
+    }
+
+    /// The value of a parameter of the `call`th call.
+    pub(super) fn parameter(&self, call: usize, name: &str) -> Option<String> {
+        let asked = self.asked.lock();
+        let value = asked[call]
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(&format!("{name}=")))?;
+        Some(
+            percent_decode_str(&value.replace('+', " "))
+                .decode_utf8()
+                .unwrap()
+                .into_owned(),
+        )
+    }
+
+    async fn serve(self, mut stream: TcpStream) {
+        while let Some(body) = read_request(&mut stream).await {
+            let answer = {
+                self.asked.lock().push(body);
+                let mut script = self.script.lock();
+                if script.len() > 1 {
+                    script.pop_front().unwrap()
+                } else {
+                    script[0].clone()
+                }
+            };
+            tokio::time::sleep(answer.delay).await;
+            let head = format!(
+                "HTTP/1.1 {} Scripted\r\nContent-Type: text/xml\r\n\
+                 x-amzn-RequestId: 4d4c31e5-dead-beef-1111-222233334444\r\nContent-Length: {}\r\n\r\n",
+                answer.status,
+                answer.body.len()
+            );
+            if stream
+                .write_all(format!("{head}{}", answer.body).as_bytes())
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_ascii_lowercase().lines().find_map(|line| {
+                line.strip_prefix("content-length: ")
+                    .map(|length| length.parse::<usize>().unwrap())
+            });
+            if body.len() >= length.unwrap_or(0) {
+                return Some(body.to_owned());
+            }
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+impl Answer {
+    /// Credentials of `action` (the operation's name) that end at `expiry`, as in the STS API reference.
+    pub(super) fn credentials(action: &str, expiry: SystemTime) -> Self {
+        let body = format!(
+            r#"<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <{action}Result>
+    <AssumedRoleUser>
+      <Arn>arn:aws:sts::123456789012:assumed-role/ci-tests/job</Arn>
+      <AssumedRoleId>AROACLKWSDQRAOEXAMPLE:job</AssumedRoleId>
+    </AssumedRoleUser>
+    <Credentials>
+      <SessionToken>{SESSION_TOKEN}</SessionToken>
+      <SecretAccessKey>{SECRET_KEY}</SecretAccessKey>
+      <Expiration>{}</Expiration>
+      <AccessKeyId>ASgeIAIOSFODNN7EXAMPLE</AccessKeyId>
+    </Credentials>
+  </{action}Result>
+  <ResponseMetadata><RequestId>ad4156e9-bce1-11e2-82e6-6b6efEXAMPLE</RequestId></ResponseMetadata>
+</{action}Response>"#,
+            text::time(expiry)
+        );
+        Self {
+            status: 200,
+            body,
+            delay: Duration::ZERO,
+        }
+    }
+
+    /// An error document, as in the STS API reference.
+    pub(super) fn error(status: u16, code: &str, message: &str) -> Self {
+        let body = format!(
+            r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>
+  <RequestId>4d4c31e5-dead-beef-1111-222233334444</RequestId>
+</ErrorResponse>"#
+        );
+        Self {
+            status,
+            body,
+            delay: Duration::ZERO,
+        }
+    }
+
+    /// Something that is not STS.
+    pub(super) fn page(status: u16, body: &str) -> Self {
+        Self {
+            status,
+            body: body.to_owned(),
+            delay: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+}
