@@ -1,1 +1,31 @@
-//! x
+//! A real RDS look-alike on one machine, offline: an emulated AWS beside real database servers.
+//!
+//! # Layout
+//! - [`sandbox`]: all of it as one value; [`sidecar`]: a running `rds-sidecar` beside it.
+//! - [`oidc`]: the ID tokens' issuer. [`aws`]: account, policies, STS. [`judge`]: may this token log in.
+//! - [`servers`]: PostgreSQL as a child process. [`pki`]: its certificates. [`guard`]: nothing stays behind.
+//! - [`world`]: what the services share. `http`, `control`, `judge_socket`, `relay`: the services.
+//! - [`faults`]: what goes wrong on request.
+
+pub mod aws;
+pub mod client;
+pub mod clock;
+mod control;
+pub mod faults;
+pub mod guard;
+mod http;
+pub mod judge;
+mod judge_socket;
+pub mod oidc;
+pub mod pki;
+mod relay;
+pub mod sandbox;
+pub mod servers;
+pub mod sidecar;
+mod unique;
+pub mod world;
+
+pub use sandbox::Certificate;
+pub use sandbox::Options;
+pub use sandbox::Sandbox;
+pub use sidecar::Sidecar;

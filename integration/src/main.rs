@@ -1,1 +1,224 @@
-fn main() {}
+//! `rds-sandbox`: the sandbox from the command line.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use clap::Arg;
+use clap::ArgAction;
+use clap::ArgMatches;
+use clap::Command;
+use clap::builder::PossibleValuesParser;
+use clap::value_parser;
+use rds_sandbox::Certificate;
+use rds_sandbox::Options;
+use rds_sandbox::Sandbox;
+use rds_sandbox::client;
+use rds_sandbox::servers::pam;
+use serde_json::Value;
+use serde_json::json;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+const CERTIFICATES: [(&str, Certificate); 5] = [
+    ("good", Certificate::Good),
+    ("expired", Certificate::Expired),
+    ("other-name", Certificate::OtherName),
+    ("unknown-ca", Certificate::UnknownCa),
+    ("none", Certificate::None),
+];
+
+fn main() -> ExitCode {
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let matches = cli().get_matches();
+    let done = match matches.subcommand() {
+        Some(("up", matches)) => up(matches),
+        Some(("id-token", matches)) => id_token(matches),
+        Some(("install", _)) => pam::ensure_installed(),
+        _ => Ok(()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::debug!("{error:?}");
+            let _ = writeln!(std::io::stderr(), "rds-sandbox: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn cli() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .help(help)
+            .action(ArgAction::SetTrue)
+    };
+    let option = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
+    let certificates = PossibleValuesParser::new(CERTIFICATES.map(|(name, _)| name));
+    let up = Command::new("up")
+        .about("Start emulated AWS and real databases; stop them all on SIGTERM or Ctrl-C")
+        .arg(flag("postgres", "Start PostgreSQL (the default)"))
+        .arg(option("env-file", "Write shell variables here").value_parser(value_parser!(PathBuf)))
+        .arg(
+            option("max-connections", "The servers' max_connections")
+                .default_value("100")
+                .value_parser(value_parser!(u32).range(10..=10_000)),
+        )
+        .arg(
+            option("dir", "Folder for the work directory [default: /var/tmp]")
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            option("certificate", "What the servers show")
+                .default_value("good")
+                .value_parser(certificates),
+        )
+        .arg(flag(
+            "relay",
+            "Point RDS_SIDECAR_DATABASES at the fault relay",
+        ));
+    let id_token = Command::new("id-token")
+        .about("Print an ID token of the running sandbox")
+        .arg(
+            option("url", "The sandbox's URL")
+                .env("SANDBOX_URL")
+                .required(true),
+        )
+        .arg(option("sub", "The sub claim"))
+        .arg(option("aud", "The aud claim"))
+        .arg(
+            option("claim", "Any other claim")
+                .value_name("NAME=VALUE")
+                .action(ArgAction::Append)
+                .value_parser(|text: &str| {
+                    text.contains('=')
+                        .then(|| text.to_owned())
+                        .ok_or("not NAME=VALUE")
+                }),
+        )
+        .arg(
+            option("expires-in", "Seconds of life; negative: already over")
+                .default_value("3600")
+                .allow_negative_numbers(true)
+                .value_parser(value_parser!(i64)),
+        );
+    Command::new("rds-sandbox")
+        .about("A real RDS look-alike on one machine")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([
+            up,
+            id_token,
+            Command::new("install").about("Install the PAM module (root, once)"),
+        ])
+}
+
+fn up(matches: &ArgMatches) -> Result<()> {
+    let wanted = matches
+        .get_one::<String>("certificate")
+        .map_or("good", String::as_str);
+    let certificate = CERTIFICATES
+        .into_iter()
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, certificate)| certificate);
+    let options = Options {
+        dir: matches.get_one::<PathBuf>("dir").cloned(),
+        max_connections: matches.get_one("max-connections").copied().unwrap_or(100),
+        certificate: certificate.context("no such certificate")?,
+        through_relay: matches.get_flag("relay"),
+        ..Options::default()
+    };
+    let env_file = matches.get_one::<PathBuf>("env-file");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let sandbox = Sandbox::start(&options)?;
+        let variables = shell_variables(&sandbox.env()?);
+        let mut stdout = std::io::stdout();
+        match env_file {
+            Some(path) => write_private(path, &variables)?,
+            None => stdout.write_all(variables.as_bytes())?,
+        }
+        writeln!(stdout, "ready")?;
+        stdout.flush()?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        drop(sandbox);
+        if let Some(path) = env_file {
+            // What it says is no longer true.
+            fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
+        }
+        Ok(())
+    })
+}
+
+fn id_token(matches: &ArgMatches) -> Result<()> {
+    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    let mut claims = serde_json::Map::new();
+    for name in ["sub", "aud"] {
+        claims.extend(text(name).map(|value| (name.to_owned(), Value::from(value))));
+    }
+    for claim in matches.get_many::<String>("claim").into_iter().flatten() {
+        let (name, value) = claim.split_once('=').context("not NAME=VALUE")?;
+        claims.insert(name.to_owned(), value.into());
+    }
+    let body = json!({ "claims": claims, "expires_in": matches.get_one::<i64>("expires-in") });
+    let url = text("url").unwrap_or_default();
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    let (status, answer) =
+        client::request(address, "POST", "/_sandbox/id-token", &body.to_string())?;
+    ensure!(status == 200, "the sandbox answered {status}: {answer}");
+    let answer: Value = serde_json::from_str(&answer)?;
+    let token = answer
+        .get("id_token")
+        .and_then(Value::as_str)
+        .context("the sandbox sent no id_token")?;
+    writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}
+
+fn shell_variables(variables: &[(String, String)]) -> String {
+    let line = |(name, value): &(String, String)| {
+        format!("export {name}='{}'\n", value.replace('\'', r"'\''"))
+    };
+    variables.iter().map(line).collect()
+}
+
+/// Whole or not at all, and for the owner's eyes: it holds an ID token and a password.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    let mut name = path
+        .file_name()
+        .with_context(|| format!("{} names no file", path.display()))?
+        .to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let draft = path.with_file_name(name);
+    let mut file = fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)
+        .with_context(|| format!("write {}", draft.display()))?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(&draft, path).with_context(|| format!("write {}", path.display()))
+}

@@ -1,0 +1,364 @@
+//! The whole sandbox as one value.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use anyhow::Result;
+use tokio::runtime::Runtime;
+
+use crate::aws::account::Account;
+use crate::aws::account::role_arn;
+use crate::clock;
+use crate::faults::Faults;
+use crate::guard::WorkDir;
+use crate::http;
+use crate::judge::Database;
+use crate::judge::Verdict;
+use crate::judge_socket;
+use crate::oidc::IdTokenRequest;
+use crate::oidc::Issuer;
+use crate::pki::Authority;
+use crate::pki::Leaf;
+use crate::pki::Validity;
+use crate::relay;
+use crate::servers::postgres;
+use crate::servers::postgres::Postgres;
+use crate::servers::postgres::Setup;
+use crate::world::StsCall;
+use crate::world::World;
+
+/// The `iss` claim. Nobody resolves it: the emulated STS knows its keys.
+pub const ISSUER: &str = "https://gitlab.example.com";
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the work directory goes; default `/var/tmp`.
+    pub dir: Option<PathBuf>,
+    /// Start PostgreSQL.
+    pub postgres: bool,
+    /// PostgreSQL's `max_connections`.
+    pub max_connections: u32,
+    /// PostgreSQL's certificate.
+    pub certificate: Certificate,
+    /// Further lines of `postgresql.conf`.
+    pub settings: Vec<(String, String)>,
+    /// Point `RDS_SIDECAR_DATABASES` at the relay, so that connection faults can be asked for.
+    pub through_relay: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            postgres: true,
+            max_connections: 100,
+            certificate: Certificate::Good,
+            settings: Vec::new(),
+            through_relay: false,
+        }
+    }
+}
+
+/// The certificate a server shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    /// Valid until an hour ago.
+    Expired,
+    /// For the endpoint's name, by the sandbox's CA.
+    Good,
+    /// None: the server answers `N` to SSLRequest.
+    None,
+    /// For another instance's name, by the sandbox's CA.
+    OtherName,
+    /// By a CA that nobody was told about.
+    UnknownCa,
+}
+
+/// A running sandbox. Dropping it stops everything it started and removes what it wrote.
+///
+/// All methods block only briefly and work with or without an async runtime around them.
+#[derive(Debug)]
+pub struct Sandbox {
+    // Fields drop in this order: servers first, the work directory with its guard last.
+    postgres: Option<Postgres>,
+    relay: Option<SocketAddr>,
+    runtime: Option<Runtime>,
+    world: Arc<World>,
+    authority: Authority,
+    address: SocketAddr,
+    through_relay: bool,
+    work: Arc<WorkDir>,
+}
+
+impl Sandbox {
+    /// Starts everything; returns when it is usable (about a second, the first time on a machine three).
+    pub fn start(options: &Options) -> Result<Self> {
+        let work = Arc::new(WorkDir::create(options.dir.as_deref())?);
+        let authority = Authority::new("Sandbox RDS Root CA")?;
+        fs::write(work.path().join("ca.pem"), authority.pem())?;
+        let account = Account::new(Issuer::new(ISSUER)?)?;
+        let database = Database {
+            endpoint: format!("{}:{}", postgres::HOST, postgres::PORT),
+            resource_id: postgres::RESOURCE_ID.to_owned(),
+        };
+        let world = Arc::new(World::new(account, database));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("rds-sandbox")
+            .enable_all()
+            .build()?;
+        let listener = bind()?;
+        let address = listener.local_addr()?;
+        spawn(
+            &runtime,
+            "http",
+            http::serve(listener, format!("http://{address}"), Arc::clone(&world)),
+        );
+        spawn(
+            &runtime,
+            "judge",
+            judge_socket::serve(judge_listener(work.path())?, Arc::clone(&world)),
+        );
+        let mut sandbox = Self {
+            postgres: None,
+            relay: None,
+            runtime: Some(runtime),
+            world,
+            authority,
+            address,
+            through_relay: options.through_relay,
+            work,
+        };
+        if options.postgres {
+            let server = sandbox.start_postgres("postgres", options)?;
+            sandbox.relay = Some(sandbox.start_relay(server.port())?);
+            sandbox.postgres = Some(server);
+        }
+        Ok(sandbox)
+    }
+
+    /// Starts one more PostgreSQL of the same endpoint name, say with another certificate. `name` is unique.
+    pub fn start_postgres(&self, name: &str, options: &Options) -> Result<Postgres> {
+        let setup = Setup {
+            name: name.to_owned(),
+            max_connections: options.max_connections,
+            tls: self.leaf(options.certificate)?,
+            settings: options.settings.clone(),
+        };
+        Postgres::start(&self.work, &setup)
+    }
+
+    /// The PostgreSQL started with the sandbox.
+    pub fn postgres(&self) -> Result<&Postgres> {
+        self.postgres
+            .as_ref()
+            .context("this sandbox was started without PostgreSQL")
+    }
+
+    /// As [`Self::postgres`], to restart it.
+    pub fn postgres_mut(&mut self) -> Result<&mut Postgres> {
+        self.postgres
+            .as_mut()
+            .context("this sandbox was started without PostgreSQL")
+    }
+
+    /// The port of the relay in front of PostgreSQL.
+    pub fn relay_port(&self) -> Result<u16> {
+        Ok(self
+            .relay
+            .context("this sandbox was started without PostgreSQL")?
+            .port())
+    }
+
+    /// Base URL of STS, the OIDC issuer's documents and the control interface.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The CA that signs the servers' certificates, PEM.
+    pub fn ca_file(&self) -> PathBuf {
+        self.work.path().join("ca.pem")
+    }
+
+    /// The directory that disappears with the sandbox; readable by everybody who knows its name.
+    pub fn work_dir(&self) -> &Arc<WorkDir> {
+        &self.work
+    }
+
+    /// A libpq URL for the superuser, straight to the server, over verified TLS.
+    pub fn postgres_admin_url(&self, database: &str) -> Result<String> {
+        let (password, port, ca) = (
+            postgres::ADMIN_PASSWORD,
+            self.postgres()?.port(),
+            self.ca_file(),
+        );
+        let tls = format!("sslmode=verify-full&sslrootcert={}", ca.display());
+        Ok(format!(
+            "postgres://postgres:{password}@127.0.0.1:{port}/{database}?{tls}"
+        ))
+    }
+
+    /// What `RDS_SIDECAR_DATABASES` holds for a PostgreSQL listening on `port`.
+    pub fn sidecar_url(port: u16) -> String {
+        let (host, signed_port) = (postgres::HOST, postgres::PORT);
+        format!("postgres://iam_app@127.0.0.1:{port}/app?sign_host={host}:{signed_port}")
+    }
+
+    /// The environment with which plain `rds-sidecar` works.
+    pub fn env(&self) -> Result<Vec<(String, String)>> {
+        let mut env = vec![
+            ("AWS_ENDPOINT_URL", self.url()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("RDS_SIDECAR_ROLE_ARN", role_arn("ci-tests")),
+            (
+                "RDS_SIDECAR_ID_TOKEN",
+                self.id_token(&IdTokenRequest::default())?,
+            ),
+            (
+                "RDS_SIDECAR_TLS_CA_FILE",
+                self.ca_file().display().to_string(),
+            ),
+            ("SANDBOX_URL", self.url()),
+        ];
+        if let (Some(server), Some(relay)) = (&self.postgres, self.relay) {
+            let (direct, relayed) = (
+                Self::sidecar_url(server.port()),
+                Self::sidecar_url(relay.port()),
+            );
+            env.push((
+                "RDS_SIDECAR_DATABASES",
+                if self.through_relay {
+                    relayed.clone()
+                } else {
+                    direct
+                },
+            ));
+            env.push(("SANDBOX_RELAY_DATABASES", relayed));
+            env.push(("SANDBOX_POSTGRES_URL", self.postgres_admin_url("postgres")?));
+        }
+        Ok(env
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect())
+    }
+
+    /// An ID token of the sandbox's GitLab.
+    pub fn id_token(&self, request: &IdTokenRequest) -> Result<String> {
+        self.world.account.issuer.id_token(request, clock::now())
+    }
+
+    /// The AWS account: roles and keys.
+    pub fn account(&self) -> &Account {
+        &self.world.account
+    }
+
+    /// Ends all temporary credentials now; returns how many.
+    pub fn expire_credentials(&self) -> usize {
+        self.world.account.expire_keys(clock::now())
+    }
+
+    /// What goes wrong at present.
+    pub fn faults(&self) -> Faults {
+        self.world.faults()
+    }
+
+    /// Makes things go wrong, or right again.
+    pub fn set_faults(&self, faults: Faults) {
+        self.world.change_faults(|current| *current = faults);
+    }
+
+    /// Resets every connection that goes through the relay.
+    pub fn cut_connections(&self) {
+        self.world.cut();
+    }
+
+    /// What the judge of RDS tokens said, oldest first.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        self.world.verdicts()
+    }
+
+    /// What was asked of STS, oldest first.
+    pub fn sts_calls(&self) -> Vec<StsCall> {
+        self.world.sts_calls()
+    }
+
+    /// Forgets verdicts and STS calls.
+    pub fn forget_records(&self) {
+        self.world.forget_records();
+    }
+
+    fn leaf(&self, certificate: Certificate) -> Result<Option<Leaf>> {
+        let names = [postgres::HOST, "localhost", "127.0.0.1"];
+        let other = ["another-pg.cabc123xyz456.eu-west-1.rds.amazonaws.com"];
+        let leaf = match certificate {
+            Certificate::None => return Ok(None),
+            Certificate::Good => self.authority.leaf(&names, Validity::Current),
+            Certificate::Expired => self.authority.leaf(&names, Validity::Expired),
+            Certificate::OtherName => self.authority.leaf(&other, Validity::Current),
+            Certificate::UnknownCa => {
+                Authority::new("A CA nobody knows")?.leaf(&names, Validity::Current)
+            }
+        };
+        leaf.map(Some)
+    }
+
+    fn start_relay(&self, port: u16) -> Result<SocketAddr> {
+        let listener = bind()?;
+        let address = listener.local_addr()?;
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let runtime = self.runtime.as_ref().context("the sandbox is stopping")?;
+        let world = Arc::clone(&self.world);
+        spawn(runtime, "relay", async move {
+            Ok(relay::serve(listener, server, world).await?)
+        });
+        Ok(address)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // Servers first: their last questions still find a judge.
+        self.postgres = None;
+        if let Some(runtime) = self.runtime.take() {
+            // Not a plain drop, which panics inside another runtime.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn spawn(
+    runtime: &Runtime,
+    name: &'static str,
+    service: impl Future<Output = Result<()>> + Send + 'static,
+) {
+    runtime.spawn(async move {
+        if let Err(error) = service.await {
+            tracing::error!("{name} stopped: {error:#}");
+        }
+    });
+}
+
+fn bind() -> Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn judge_listener(work: &Path) -> Result<UnixListener> {
+    let path = work.join("judge.sock");
+    let listener =
+        UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+    listener.set_nonblocking(true)?;
+    // The servers run as other users; all they can learn here is yes or no.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
