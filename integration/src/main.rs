@@ -25,6 +25,10 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 const CERTIFICATES: [(&str, Certificate); 5] = [
     ("good", Certificate::Good),
@@ -35,12 +39,7 @@ const CERTIFICATES: [(&str, Certificate); 5] = [
 ];
 
 fn main() -> ExitCode {
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    log_to_stderr();
     let matches = cli().get_matches();
     let done = match matches.subcommand() {
         Some(("up", matches)) => up(matches),
@@ -56,6 +55,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `RUST_LOG` in the form of `tracing_subscriber::filter::Targets`: `info`, `rds_sandbox=debug`.
+fn log_to_stderr() {
+    #[allow(clippy::disallowed_methods, reason = "main.rs reads the environment")]
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let filter = wanted.parse().unwrap_or_else(|_| Targets::new().with_default(Level::WARN));
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(layer).with(filter).init();
 }
 
 fn cli() -> Command {
