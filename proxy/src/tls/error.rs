@@ -102,8 +102,8 @@ pub enum TlsError {
         subject: String,
         /// The authority that would have to be trusted: the issuer of the last certificate presented.
         issuer: String,
-        /// The server's certificate names itself as issuer.
-        self_signed: bool,
+        /// In what way it is unknown.
+        how: Unknown,
     },
     /// The certificate is good, and another server's.
     #[error("the certificate presented is not for {host}")]
@@ -115,6 +115,17 @@ pub enum TlsError {
         /// DNS names and addresses in the certificate.
         presented: Vec<String>,
     },
+}
+
+/// In what way an authority is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// No trusted authority has this name.
+    Name,
+    /// A trusted authority has this name, but another key: most often a file from before it was made anew.
+    Key,
+    /// The server's certificate names itself as issuer.
+    SelfSigned,
 }
 
 impl TlsError {
@@ -170,12 +181,19 @@ impl TlsError {
                     presented: describe::names(leaf),
                 }
             }
-            CertificateError::UnknownIssuer => Self::UnknownCa {
-                host,
-                subject,
-                issuer: describe::issuer(top),
-                self_signed: describe::is_self_issued(leaf),
-            },
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                let how = match &refused.why {
+                    CertificateError::BadSignature => Unknown::Key,
+                    _ if describe::is_self_issued(leaf) => Unknown::SelfSigned,
+                    _ => Unknown::Name,
+                };
+                Self::UnknownCa {
+                    host,
+                    subject,
+                    issuer: describe::issuer(top),
+                    how,
+                }
+            }
             CertificateError::ExpiredContext { time, not_after } => {
                 let (not_after, now) = (describe::rfc3339(*not_after), describe::rfc3339(*time));
                 Self::Expired {
@@ -219,12 +237,17 @@ impl TlsError {
             } => Some(format!("certificate of {subject}, issued by {issuer}")),
             Self::UnknownCa {
                 subject,
-                self_signed: true,
+                issuer,
+                how,
                 ..
-            } => Some(format!("certificate of {subject}, signed by itself")),
-            Self::UnknownCa {
-                subject, issuer, ..
-            } => Some(format!("certificate of {subject}, issued by {issuer}")),
+            } => Some(match how {
+                Unknown::Name => format!("certificate of {subject}, issued by {issuer}"),
+                Unknown::Key => format!(
+                    "certificate of {subject}, issued by {issuer}; an authority of that name is trusted, but its key \
+                     is another"
+                ),
+                Unknown::SelfSigned => format!("certificate of {subject}, signed by itself"),
+            }),
             Self::WrongName {
                 subject, presented, ..
             } if presented.is_empty() => Some(format!(

@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 
 use super::error::TlsError;
+use super::error::Unknown;
+
+const SET_CA_FILE: &str = "set tls_ca_file (RDS_SIDECAR_TLS_CA_FILE)";
 
 /// The change that mends it, if we know one.
 pub(super) fn for_error(error: &TlsError) -> Option<String> {
@@ -26,32 +29,31 @@ pub(super) fn for_error(error: &TlsError) -> Option<String> {
             "give the server a certificate of X.509 version 3 for servers that is not itself an authority (CA:FALSE)"
                 .into(),
         ),
-        TlsError::UnknownCa { host, issuer, self_signed, .. } => Some(unknown_ca(host, issuer, *self_signed)),
+        TlsError::UnknownCa { host, issuer, how, .. } => Some(unknown_ca(host, issuer, *how)),
         TlsError::WrongName { host, presented, .. } => Some(wrong_name(host, presented)),
     }
 }
 
-fn unknown_ca(host: &str, issuer: &str, self_signed: bool) -> String {
-    let region = region_in_host(host).or_else(|| region_in_issuer(issuer));
-    if is_rds(host) && !issuer.contains("Amazon") {
-        return "this is not Amazon's certificate: something between decrypts TLS; if that is meant, set tls_ca_file \
-                to a PEM file with its authority"
-            .to_owned();
+fn unknown_ca(host: &str, issuer: &str, how: Unknown) -> String {
+    if how == Unknown::Key {
+        return format!(
+            "{SET_CA_FILE} to the present certificate of {issuer}; the file in use is an older one"
+        );
     }
-    match region {
-        Some(region) => {
-            format!(
-                "save {} and set tls_ca_file (RDS_SIDECAR_TLS_CA_FILE) to it",
-                bundle_url(&region)
-            )
+    if is_rds(host) && !issuer.contains("Amazon") {
+        return format!(
+            "this is not Amazon's certificate: something between decrypts TLS; if that is meant, {SET_CA_FILE} to a \
+             PEM file with its authority"
+        );
+    }
+    if let Some(region) = region_in_host(host).or_else(|| region_in_issuer(issuer)) {
+        return format!("save {} and {SET_CA_FILE} to it", bundle_url(&region));
+    }
+    match how {
+        Unknown::SelfSigned => format!("{SET_CA_FILE} to a PEM file with this certificate"),
+        Unknown::Key | Unknown::Name => {
+            format!("{SET_CA_FILE} to a PEM file with the certificate of the authority {issuer}")
         }
-        None if self_signed => {
-            "set tls_ca_file (RDS_SIDECAR_TLS_CA_FILE) to a PEM file with this certificate"
-                .to_owned()
-        }
-        None => format!(
-            "set tls_ca_file (RDS_SIDECAR_TLS_CA_FILE) to a PEM file with the certificate of the authority {issuer}"
-        ),
     }
 }
 
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn an_unknown_authority_of_a_new_region_points_at_its_bundle() {
-        let hint = |host, issuer| unknown_ca(host, issuer, false);
+        let hint = |host, issuer| unknown_ca(host, issuer, Unknown::Name);
         let amazon = "C=US, CN=Amazon RDS Root CA";
         assert_eq!(
             hint("my-db-1.abc.ap-east-2.rds.amazonaws.com", amazon),
@@ -179,7 +181,7 @@ mod tests {
         let hint = unknown_ca(
             "db.abc.eu-west-1.rds.amazonaws.com",
             "O=Corporate, CN=Inspection",
-            false,
+            Unknown::Name,
         );
         assert!(
             hint.starts_with("this is not Amazon's certificate"),

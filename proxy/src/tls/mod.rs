@@ -19,6 +19,7 @@ mod tests;
 
 pub use client::ClientAcceptor;
 pub use error::TlsError;
+pub use error::Unknown;
 pub use setup::TlsSetupError;
 pub use upstream::UpstreamTls;
 pub use verified::IdleHealth;

@@ -14,34 +14,35 @@ use super::setup::TlsSetupError;
 /// Authorities of RDS and RDS Proxy; provenance in `proxy/data/README.md`.
 const RDS_ROOTS: &[u8] = include_bytes!("../../data/rds-roots.pem");
 
-/// All authorities: built-in, the system's, and those of `ca_file`.
-///
-/// A machine without a system store (a container from scratch) is no error: RDS needs only the built-in ones.
+/// The built-in authorities and those of `ca_file`.
 ///
 /// # Errors
 /// `ca_file` cannot be read, is empty, or holds no certificate, or holds one that cannot be an authority.
-pub(super) fn load(ca_file: Option<&Path>) -> Result<RootCertStore, TlsSetupError> {
+pub(super) fn known(ca_file: Option<&Path>) -> Result<RootCertStore, TlsSetupError> {
     let mut store = built_in();
-    add_system(&mut store);
     if let Some(path) = ca_file {
         add_file(&mut store, path)?;
     }
     Ok(store)
 }
 
-fn built_in() -> RootCertStore {
+/// The system's authorities (on Linux `SSL_CERT_FILE`, `SSL_CERT_DIR` or where OpenSSL looks). Possibly none: a
+/// container from scratch has no store, and RDS needs only the built-in ones.
+pub(super) fn system() -> RootCertStore {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(CertificateDer::pem_slice_iter(RDS_ROOTS).flatten());
-    store
-}
-
-fn add_system(store: &mut RootCertStore) {
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         debug!(%error, "part of the system's certificate store was skipped");
     }
     let (added, ignored) = store.add_parsable_certificates(system.certs);
-    debug!(added, ignored, "system certificate authorities");
+    debug!(added, ignored, "read the system's certificate authorities");
+    store
+}
+
+fn built_in() -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(CertificateDer::pem_slice_iter(RDS_ROOTS).flatten());
+    store
 }
 
 fn add_file(store: &mut RootCertStore, path: &Path) -> Result<(), TlsSetupError> {
@@ -142,7 +143,7 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&path, content).unwrap();
             }
-            let error = load(Some(&path)).unwrap_err();
+            let error = known(Some(&path)).unwrap_err();
             let text = error.to_string();
             assert!(text.contains(path.to_str().unwrap()), "{text}");
             text

@@ -9,4 +9,5 @@
 mod client;
 mod idle;
 mod pki;
+mod trust;
 mod upstream;

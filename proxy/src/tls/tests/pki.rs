@@ -123,6 +123,14 @@ impl Leaf {
     }
 }
 
+/// A handshake that must fail on our side, and be told to the server by an alert.
+pub(super) async fn refused(server: &Leaf, tls: &UpstreamTls, host: &str) -> TlsError {
+    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+    let (client, server) = tokio::join!(tls.connect(ours, host), server.accept(theirs));
+    assert!(server.is_err(), "the server is told by an alert");
+    client.expect_err("must be refused")
+}
+
 fn params(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();

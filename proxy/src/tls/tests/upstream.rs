@@ -4,8 +4,6 @@ use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
 
-use rcgen::BasicConstraints;
-use rcgen::IsCa;
 use rcgen::SanType;
 use rcgen::date_time_ymd;
 use tokio::io::AsyncRead;
@@ -15,13 +13,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
 
 use super::pki::Authority;
-use super::pki::Leaf;
+use super::pki::refused;
 use crate::fault::Blame;
 use crate::fault::ClientError;
 use crate::fault::Fault;
 use crate::fault::Retry;
 use crate::tls::TlsError;
-use crate::tls::UpstreamTls;
 
 const HOST: &str = "db.example.org";
 
@@ -136,89 +133,6 @@ async fn a_common_name_is_no_name() {
         Some("certificate of CN=db.example.org, without any name (subjectAltName)")
     );
     assert!(told.hint.unwrap().contains("subjectAltName"));
-}
-
-#[tokio::test]
-async fn an_unknown_authority_is_named() {
-    let (known, unknown) = (Authority::new("Known CA"), Authority::new("Unknown CA"));
-    let error = refused(&unknown.server(&[HOST]), &known.trusted(), HOST).await;
-    assert_eq!(
-        (error.blame(), error.retry()),
-        (Blame::Config, Retry::Never)
-    );
-    let told = error.for_client();
-    assert_eq!(told.sqlstate, "08001");
-    assert_eq!(
-        told.message,
-        "the certificate of db.example.org is signed by an unknown authority"
-    );
-    assert_eq!(
-        told.detail.as_deref(),
-        Some("certificate of CN=test server, issued by CN=Unknown CA")
-    );
-    assert_eq!(
-        told.hint.as_deref(),
-        Some(
-            "set tls_ca_file (RDS_SIDECAR_TLS_CA_FILE) to a PEM file with the certificate of the authority \
-             CN=Unknown CA"
-        )
-    );
-    unknown
-        .server(&[HOST])
-        .shake(&unknown.trusted(), HOST)
-        .await
-        .expect("the hint works");
-}
-
-#[tokio::test]
-async fn without_a_file_nobody_but_amazon_and_the_system_is_trusted() {
-    let authority = Authority::new("Amazon RDS mx-central-1 Root CA RSA2048 G1");
-    let host = "db.abc.mx-central-1.rds.amazonaws.com";
-    let told = refused(
-        &authority.server(&[host]),
-        &UpstreamTls::new(None).unwrap(),
-        host,
-    )
-    .await
-    .for_client();
-    assert!(
-        told.hint
-            .unwrap()
-            .contains("/mx-central-1/mx-central-1-bundle.pem")
-    );
-}
-
-#[tokio::test]
-async fn a_self_signed_server_is_trusted_by_its_own_certificate_only() {
-    let server = Leaf::self_signed(&[HOST], |_| ());
-    let told = refused(&server, &Authority::new("Test CA").trusted(), HOST)
-        .await
-        .for_client();
-    assert_eq!(
-        told.detail.as_deref(),
-        Some("certificate of CN=test server, signed by itself")
-    );
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("server.pem");
-    std::fs::write(&file, &server.certificate).unwrap();
-    server
-        .shake(&UpstreamTls::new(Some(&file)).unwrap(), HOST)
-        .await
-        .expect("as the hint says");
-}
-
-#[tokio::test]
-async fn an_authority_as_server_is_refused_with_the_reason() {
-    let server = Leaf::self_signed(&[HOST], |params| {
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)
-    });
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("server.pem");
-    std::fs::write(&file, &server.certificate).unwrap();
-    let error = refused(&server, &UpstreamTls::new(Some(&file)).unwrap(), HOST).await;
-    assert!(matches!(error, TlsError::Refused { .. }), "{error:?}");
-    assert!(error.to_string().contains("CaUsedAsEndEntity"), "{error}");
-    assert!(error.for_client().hint.unwrap().contains("CA:FALSE"));
 }
 
 #[tokio::test]
@@ -376,13 +290,6 @@ fn the_futures_can_be_spawned() {
             .await
             .map(|mut stream| stream.idle_health())
     });
-}
-
-async fn refused(server: &Leaf, tls: &UpstreamTls, host: &str) -> TlsError {
-    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let (client, server) = tokio::join!(tls.connect(ours, host), server.accept(theirs));
-    assert!(server.is_err(), "the server is told by an alert");
-    client.expect_err("must be refused")
 }
 
 /// A transport whose reads fail.
