@@ -1,13 +1,17 @@
-//! What to do when `accept` fails. Pure: the listener sleeps.
+//! What to do when `accept` fails, and how often to say so. The listener does the sleeping.
 
 use std::io;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// First pause when the machine is out of descriptors or memory.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// Longest pause. Descriptors come back when a client leaves, which nobody announces: look once a second.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Between two log lines that say the same.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 
 /// Counts failures in a row and says how long to wait.
 ///
@@ -16,6 +20,27 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
+}
+
+/// Lets one complaint through, then is deaf to the same for a while: a machine at its limit hits it with every
+/// client that leaves.
+#[derive(Debug, Default)]
+pub(super) struct Complaint {
+    last: Option<Instant>,
+}
+
+impl Complaint {
+    /// True if it has been long enough.
+    pub(super) fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self
+            .last
+            .is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY);
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
 }
 
 /// The next step after a failed `accept`.
@@ -28,9 +53,9 @@ pub(super) enum Next {
 }
 
 impl Backoff {
-    /// A client was accepted. Returns how many attempts had failed before it.
-    pub(super) fn succeeded(&mut self) -> u32 {
-        std::mem::take(&mut self.failures)
+    /// A client was accepted.
+    pub(super) fn succeeded(&mut self) {
+        self.failures = 0;
     }
 
     /// `accept` failed with `error`.
@@ -41,11 +66,6 @@ impl Backoff {
         let pause = PAUSE_MIN.saturating_mul(2u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);
         Next::After(pause.min(PAUSE_MAX))
-    }
-
-    /// True after the first failure of a row: the one worth a log line.
-    pub(super) fn is_first(&self) -> bool {
-        self.failures == 1
     }
 }
 
@@ -93,17 +113,18 @@ mod tests {
             backoff.failed(&io::Error::from_raw_os_error(103)),
             Next::AtOnce
         );
-        assert_eq!(backoff.succeeded(), 0);
+        assert_eq!(
+            backoff.failed(&out_of_descriptors()),
+            Next::After(PAUSE_MIN)
+        );
     }
 
     #[test]
     fn success_starts_the_row_anew() {
         let mut backoff = Backoff::default();
         backoff.failed(&out_of_descriptors());
-        assert!(backoff.is_first());
         backoff.failed(&out_of_descriptors());
-        assert!(!backoff.is_first());
-        assert_eq!(backoff.succeeded(), 2);
+        backoff.succeeded();
         assert_eq!(
             backoff.failed(&out_of_descriptors()),
             Next::After(PAUSE_MIN)
@@ -117,5 +138,14 @@ mod tests {
             backoff.failed(&out_of_descriptors()),
             Next::After(PAUSE_MAX)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_complaint_is_not_repeated_at_once() {
+        let mut complaint = Complaint::default();
+        assert!(complaint.is_due());
+        assert!(!complaint.is_due());
+        tokio::time::advance(COMPLAIN_EVERY).await;
+        assert!(complaint.is_due());
     }
 }

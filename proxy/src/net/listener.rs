@@ -15,10 +15,10 @@ use socket2::Type;
 use tokio::net::TcpListener;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
-use tokio::sync::TryAcquireError;
 use tokio::time::sleep;
 
 use super::accept::Backoff;
+use super::accept::Complaint;
 use super::accept::Next;
 use super::stream::ClientStream;
 use super::tcp;
@@ -40,20 +40,14 @@ pub struct Listener {
     local: Listen,
     clients: Arc<Semaphore>,
     backoff: Backoff,
-    fullness: Fullness,
+    cannot_accept: Complaint,
+    no_room: Complaint,
 }
 
 #[derive(Debug)]
 enum Bound {
     Tcp(TcpListener),
     Unix(UnixSocket),
-}
-
-/// Whether the log already says that there is no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fullness {
-    Reported,
-    Room,
 }
 
 impl Listener {
@@ -90,7 +84,8 @@ impl Listener {
             local,
             clients,
             backoff: Backoff::default(),
-            fullness: Fullness::Room,
+            cannot_accept: Complaint::default(),
+            no_room: Complaint::default(),
         })
     }
 
@@ -107,9 +102,7 @@ impl Listener {
         loop {
             match self.accept_once().await {
                 Ok(stream) => {
-                    if let failures @ 1.. = self.backoff.succeeded() {
-                        tracing::info!(listen = %self.local, failures, "accepting again");
-                    }
+                    self.backoff.succeeded();
                     return stream.holding(permit);
                 }
                 Err(error) => match self.backoff.failed(&error) {
@@ -117,7 +110,7 @@ impl Listener {
                         tracing::debug!(listen = %self.local, %error, "client left before accept")
                     }
                     Next::After(pause) => {
-                        if self.backoff.is_first() {
+                        if self.cannot_accept.is_due() {
                             tracing::warn!(listen = %self.local, %error, "cannot accept clients for now");
                         }
                         sleep(pause).await;
@@ -128,16 +121,11 @@ impl Listener {
     }
 
     async fn permit(&mut self) -> OwnedSemaphorePermit {
-        match Arc::clone(&self.clients).try_acquire_owned() {
-            Ok(permit) => {
-                self.fullness = Fullness::Room;
-                return permit;
-            }
-            Err(TryAcquireError::NoPermits) if self.fullness == Fullness::Room => {
-                tracing::warn!(listen = %self.local, "no room for more clients: the next ones wait");
-                self.fullness = Fullness::Reported;
-            }
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => (),
+        if let Ok(permit) = Arc::clone(&self.clients).try_acquire_owned() {
+            return permit;
+        }
+        if self.no_room.is_due() {
+            tracing::warn!(listen = %self.local, "no room for more clients: the next ones wait");
         }
         match Arc::clone(&self.clients).acquire_owned().await {
             Ok(permit) => permit,
