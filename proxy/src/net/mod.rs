@@ -10,6 +10,7 @@
 mod accept;
 mod dial;
 mod dial_error;
+mod drain;
 mod listener;
 mod stream;
 mod tcp;
@@ -21,6 +22,8 @@ pub use dial::Dialled;
 pub use dial::dial;
 pub use dial::dial_address;
 pub use dial_error::DialError;
+pub use drain::Drain;
+pub use drain::DrainWatch;
 pub use listener::Listener;
 pub use listener::NetError;
 pub use listener::NetReason;

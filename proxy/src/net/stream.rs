@@ -106,6 +106,21 @@ impl ClientStream {
         matches!(self.socket, Socket::Tcp(_))
     }
 
+    /// The first byte that waits to be read, left where it is; `None` at the end of the stream. A unix socket
+    /// cannot look ahead and answers `None` at once.
+    ///
+    /// Cancel safe.
+    pub async fn peek(&self) -> io::Result<Option<u8>> {
+        match &self.socket {
+            Socket::Tcp(stream) => {
+                let mut first = [0];
+                let read = stream.peek(&mut first).await?;
+                Ok((read > 0).then_some(first[0]))
+            }
+            Socket::Unix(_) => Ok(None),
+        }
+    }
+
     /// Waits until there is something to read, or the peer closed: an idle session needs no buffer meanwhile.
     /// May wake for nothing. Cancel safe.
     pub async fn readable(&self) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //! Invariant: never imports `mysql`; `wire`, `tracker` and `statement` are pure.
 
 pub mod observe;
+pub mod relay;
 pub mod statement;
 pub mod tracker;
 pub mod wire;

@@ -11,6 +11,7 @@ use super::tracker::Tracker;
 use super::wire::Header;
 use super::wire::header::HEADER_BYTES;
 use super::wire::status;
+use super::wire::status::Reported;
 use super::wire::status::Transaction;
 use crate::wire::Malformed;
 
@@ -33,8 +34,8 @@ pub enum Asked {
 /// What the server's bytes ask of the session.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// Parameters reported, name and value.
-    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Parameters reported.
+    pub parameters: Reported,
     /// A statement ran after which new sessions may look different.
     pub sessions_changed: bool,
 }
@@ -157,7 +158,7 @@ impl Observer {
             }
             _ => {
                 let (name, value) = status::parameter(body)?;
-                told.parameters.push((name.to_vec(), value.to_vec()));
+                told.parameters.set(name, value);
             }
         }
         Ok(())
@@ -216,7 +217,7 @@ mod tests {
                 Standing::Ready(Transaction::Open),
                 "cut at {cut}"
             );
-            assert_eq!(told.parameters, [(b"TimeZone".to_vec(), b"UTC".to_vec())]);
+            assert_eq!(told.parameters.get(b"TimeZone"), Some(&b"UTC"[..]));
             assert!(told.sessions_changed);
         }
     }

@@ -29,6 +29,43 @@ impl Transaction {
     }
 }
 
+/// The parameters a server has reported, each with its latest value, in the order first reported.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reported(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Reported {
+    /// Remembers a value. There are about fifteen names, so a search beats a map.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, place)) => {
+                place.clear();
+                place.extend_from_slice(value);
+            }
+            None => self.0.push((name.to_vec(), value.to_vec())),
+        }
+    }
+
+    /// The latest value.
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| &value[..])
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.iter().map(|(name, value)| (&name[..], &value[..]))
+    }
+
+    /// Takes over what another has heard since.
+    pub fn update(&mut self, newer: &Self) {
+        for (name, value) in newer.iter() {
+            self.set(name, value);
+        }
+    }
+}
+
 /// ReadyForQuery, idle.
 pub const READY_IDLE: &[u8] = b"Z\0\0\0\x05I";
 

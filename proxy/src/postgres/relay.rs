@@ -1,0 +1,302 @@
+//! Moves bytes between one application and one server: the only file where nanoseconds matter.
+//!
+//! Both directions run in one task. A chunk is read into the stack, looked at, and written straight on; memory is
+//! taken only for what could not be written yet (at most one chunk a direction, then reading stops, so that
+//! back-pressure reaches the sender) and for the few bytes the observer wants to see again. A session at rest
+//! holds no buffer.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+
+use super::observe::Asked;
+use super::observe::Observer;
+use super::observe::Told;
+use super::tracker::Standing;
+use super::wire::status::Transaction;
+use crate::net::DrainWatch;
+
+/// Bytes moved at a time. Two of the largest TLS records.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Why the relay stopped.
+#[derive(Debug)]
+pub enum End {
+    /// The client closed the connection, or it broke.
+    ClientGone(Option<io::Error>),
+    /// The client said goodbye.
+    ClientTerminated,
+    /// The client broke the protocol with this byte.
+    ClientViolation(u8),
+    /// The process drains, and the session stands between two transactions.
+    Drained,
+    /// The client is about to run a statement that needs this database free of idle connections.
+    FreeDatabase(Vec<u8>),
+    /// The server closed the connection, or it broke. All it said was passed on.
+    ServerGone(Option<io::Error>),
+    /// The server sent what no server sends.
+    ServerViolation,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Read and not understood yet: shown to the observer again.
+    held: Vec<u8>,
+    /// To be written.
+    unsent: Vec<u8>,
+    /// How much of `unsent` is written.
+    sent: usize,
+    /// Written, but perhaps still in the writer's own buffer.
+    unflushed: bool,
+    /// `held` must be looked at again although nothing new came.
+    again: bool,
+    /// Bytes passed on, for the log line at the end.
+    bytes: u64,
+    /// Why this direction ends, once what is before it has been written.
+    stop: Option<End>,
+}
+
+/// One session's bytes in flight.
+#[derive(Debug)]
+pub struct Relay {
+    /// What passed so far.
+    pub observer: Observer,
+    /// What the server reported and nobody has collected.
+    pub told: Told,
+    up: Lane,
+    down: Lane,
+    drain: DrainWatch,
+}
+
+impl Relay {
+    /// A relay at the beginning of a session. `early` is what the client sent ahead.
+    pub fn new(early: Vec<u8>, drain: DrainWatch) -> Self {
+        let again = !early.is_empty();
+        Self {
+            observer: Observer::default(),
+            told: Told::default(),
+            up: Lane {
+                held: early,
+                again,
+                ..Lane::default()
+            },
+            down: Lane::default(),
+            drain,
+        }
+    }
+
+    /// Moves bytes until something happens that is not moving bytes.
+    ///
+    /// Cancel safe: what was read stays in the relay.
+    pub async fn run<C, S>(&mut self, client: &mut C, server: &mut S) -> End
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        poll_fn(|cx| self.poll(cx, client, server)).await
+    }
+
+    /// Goes on after [`End::FreeDatabase`].
+    pub fn database_freed(&mut self) {
+        self.observer.database_freed();
+        self.up.again = true;
+    }
+
+    /// True when all the client sent was passed on, to the end of a message.
+    pub fn client_complete(&self) -> bool {
+        self.up.held.is_empty()
+            && self.up.unsent.is_empty()
+            && self.observer.client_message_complete()
+    }
+
+    /// Bytes passed on, from the client and from the server.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.up.bytes, self.down.bytes)
+    }
+
+    fn poll<C, S>(&mut self, cx: &mut Context<'_>, client: &mut C, server: &mut S) -> Poll<End>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let Poll::Ready(end) = self.poll_down(cx, client, server) {
+            return Poll::Ready(end);
+        }
+        if let Poll::Ready(end) = self.poll_up(cx, client, server) {
+            return Poll::Ready(end);
+        }
+        if self.drain.poll_begun(cx) && self.between_transactions() {
+            return Poll::Ready(End::Drained);
+        }
+        Poll::Pending
+    }
+
+    fn between_transactions(&self) -> bool {
+        self.observer.tracker.standing() == Standing::Ready(Transaction::Idle)
+            && self.client_complete()
+            && self.down.held.is_empty()
+            && self.down.unsent.is_empty()
+    }
+
+    /// Server to client.
+    fn poll_down<C, S>(&mut self, cx: &mut Context<'_>, client: &mut C, server: &mut S) -> Poll<End>
+    where
+        C: AsyncWrite + Unpin,
+        S: AsyncRead + Unpin,
+    {
+        loop {
+            if let Err(error) = ready!(self.down.poll_flush(cx, client)) {
+                return Poll::Ready(End::ClientGone(Some(error)));
+            }
+            if let Some(end) = self.down.stop.take() {
+                return Poll::Ready(end);
+            }
+            let mut memory = [MaybeUninit::uninit(); CHUNK_BYTES];
+            let mut chunk = ReadBuf::uninit(&mut memory);
+            let read = ready!(self.down.poll_fill(cx, server, &mut chunk));
+            let Ok(pass) = self.observer.server(chunk.filled(), &mut self.told) else {
+                return Poll::Ready(End::ServerViolation);
+            };
+            if let Err(error) = self.down.pass(cx, client, chunk.filled(), pass) {
+                return Poll::Ready(End::ClientGone(Some(error)));
+            }
+            if let Read::End(error) = read {
+                self.down.stop = Some(End::ServerGone(error));
+            }
+        }
+    }
+
+    /// Client to server.
+    fn poll_up<C, S>(&mut self, cx: &mut Context<'_>, client: &mut C, server: &mut S) -> Poll<End>
+    where
+        C: AsyncRead + Unpin,
+        S: AsyncWrite + Unpin,
+    {
+        loop {
+            if let Err(error) = ready!(self.up.poll_flush(cx, server)) {
+                return Poll::Ready(End::ServerGone(Some(error)));
+            }
+            if let Some(end) = self.up.stop.take() {
+                return Poll::Ready(end);
+            }
+            if self.observer.tracker.is_full() {
+                // The server's next reply wakes this task.
+                self.up.again = true;
+                return Poll::Pending;
+            }
+            let mut memory = [MaybeUninit::uninit(); CHUNK_BYTES];
+            let mut chunk = ReadBuf::uninit(&mut memory);
+            let read = ready!(self.up.poll_fill(cx, client, &mut chunk));
+            let (pass, asked) = self.observer.client(chunk.filled());
+            if let Err(error) = self.up.pass(cx, server, chunk.filled(), pass) {
+                return Poll::Ready(End::ServerGone(Some(error)));
+            }
+            self.up.stop = match (asked, read) {
+                (Asked::FreeDatabase(name), _) => Some(End::FreeDatabase(name)),
+                (Asked::Terminate, _) => Some(End::ClientTerminated),
+                (Asked::Violation(byte), _) => Some(End::ClientViolation(byte)),
+                (Asked::Nothing, Read::End(error)) => Some(End::ClientGone(error)),
+                (Asked::Nothing, Read::More) => None,
+            };
+        }
+    }
+}
+
+/// What reading brought.
+enum Read {
+    /// The end of the stream; there may be bytes before it.
+    End(Option<io::Error>),
+    /// Something to look at.
+    More,
+}
+
+impl Lane {
+    /// Puts what was held and all there is to read into `chunk`. Pending when there is nothing new to look at.
+    fn poll_fill<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        chunk: &mut ReadBuf<'_>,
+    ) -> Poll<Read>
+    where
+        R: AsyncRead + Unpin,
+    {
+        chunk.put_slice(&self.held);
+        while chunk.remaining() > 0 {
+            let before = chunk.filled().len();
+            let end = match Pin::new(&mut *reader).poll_read(cx, chunk) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) if chunk.filled().len() > before => continue,
+                Poll::Ready(result) => Read::End(result.err()),
+            };
+            self.held.clear();
+            return Poll::Ready(end);
+        }
+        if chunk.filled().len() > self.held.len() || std::mem::take(&mut self.again) {
+            self.held.clear();
+            Poll::Ready(Read::More)
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Writes the first `pass` bytes of a chunk as far as the writer takes them, and keeps the rest.
+    fn pass<W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut W,
+        chunk: &[u8],
+        pass: usize,
+    ) -> io::Result<()>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        let (mut now, later) = chunk.split_at_checked(pass).unwrap_or((chunk, &[]));
+        self.bytes += now.len() as u64;
+        self.held.extend_from_slice(later);
+        while !now.is_empty() {
+            match Pin::new(&mut *writer).poll_write(cx, now) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => now = now.get(written..).unwrap_or_default(),
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        self.unflushed = true;
+        self.unsent.extend_from_slice(now);
+        Ok(())
+    }
+
+    /// Writes what could not be written before.
+    fn poll_flush<W>(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<()>>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        if !self.unflushed {
+            return Poll::Ready(Ok(()));
+        }
+        while let Some(rest @ [_, ..]) = self.unsent.get(self.sent..) {
+            match ready!(Pin::new(&mut *writer).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.sent += written,
+            }
+        }
+        self.unsent = Vec::new();
+        self.sent = 0;
+        ready!(Pin::new(writer).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
