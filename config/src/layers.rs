@@ -210,18 +210,15 @@ fn variables(
 ) -> (Settings, Settings) {
     let (mut ours, mut aws) = (Settings::default(), Settings::default());
     let given = |name: &str| {
-        environment
-            .get(name)
-            .filter(|text| !text.is_empty())
-            .cloned()
+        // Trimmed: web forms and YAML blocks leave a newline at the end of a value.
+        let text = environment.get(name)?.trim();
+        (!text.is_empty()).then(|| text.to_owned())
     };
     for spec in options::ALL {
         if let Some(name) = spec.variable()
             && let Some(text) = given(&name)
             && !names::is_link(&name, &text)
         {
-            // Trailing newlines come from `$(cat file)`-less ways of filling variables, such as GitLab's web form.
-            let text = text.trim().to_owned();
             ours.put(
                 spec,
                 Setting {

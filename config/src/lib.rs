@@ -8,6 +8,8 @@
 //! - [`values`]: small checked values (durations, listen addresses, hosts); [`parse`], `address`, [`url`]:
 //!   how they are read.
 //! - [`effective`], [`origin`]: every value for showing, masked, and where it came from.
+//! - [`suggest`]: did you mean.
+//! - [`reference`](mod@reference): `docs/configuration.md`, made from the table.
 //!
 //! Invariant: no tokio, no network, no clock, no file, no environment: everything comes in as text.
 
@@ -21,8 +23,9 @@ pub mod options;
 pub mod origin;
 pub mod parse;
 pub mod problem;
+pub mod reference;
 pub mod server;
-mod suggest;
+pub mod suggest;
 pub mod url;
 pub mod values;
 

@@ -1,10 +1,7 @@
 //! Did you mean: the nearest known word, or what a word of another tool is called here.
 
 /// The known word a typist most likely meant, if one is near enough: one edit in three characters.
-pub(crate) fn nearest<'a>(
-    typed: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_ascii_lowercase().replace('-', "_");
     let limit = typed.chars().count().div_ceil(3);
     known

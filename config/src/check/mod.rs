@@ -13,6 +13,7 @@ use crate::Databases;
 use crate::Input;
 use crate::Loaded;
 use crate::layers::Layers;
+use crate::options;
 use crate::problem::Problem;
 use crate::problem::Wrong;
 
@@ -45,8 +46,12 @@ pub(crate) fn load(input: &Input) -> Result<Loaded, Vec<Problem>> {
                 .filter_map(|entry| entry.database)
                 .collect();
             let mut origins = found.origins;
-            // Stable: within a section the order of the checks stays, which is the table's.
-            origins.sort_by_key(|effective| effective.spec.section.rank(effective.database));
+            origins.sort_by_key(|effective| {
+                let position = options::ALL
+                    .iter()
+                    .position(|spec| spec.name == effective.spec.name);
+                (effective.spec.section.rank(effective.database), position)
+            });
             Ok(Loaded {
                 config: Config {
                     identity,

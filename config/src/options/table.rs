@@ -29,7 +29,7 @@ table! {
     CONFIG: "Configuration file." =
         outside("config", Path, Ways::FlagAndVariable).unset("rds-sidecar.toml in the working directory, if it is there");
     DATABASES: "Database URLs, separated by white space; URL arguments replace them." =
-        outside("databases", Text("URLS"), Ways::Variable).unset("those of the file");
+        outside("databases", List("URL"), Ways::Variable).unset("those of the file");
     ID_TOKEN: "The OIDC ID token itself." =
         outside("id_token", Secret, Ways::Variable).unset("see id_token_file");
 
@@ -54,7 +54,7 @@ table! {
     SCOPE_DOWN: "Pass a session policy that allows rds-db:connect for the configured users only." =
         identity("scope_down", Switch).value("true");
     PROFILE: "Profile of AWS's default chain." =
-        identity("profile", Text("NAME")).aws(&["AWS_PROFILE"]).unset("default");
+        identity("profile", Text("NAME")).aws(&["AWS_PROFILE"]).unset("the one named default");
     STS_ENDPOINT: "STS endpoint used instead of AWS's." =
         identity("sts_endpoint", Text("URL")).aws(&["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"])
             .unset("AWS's, in the region");

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::LogFormat;
-use config::Server;
+use ::config::LogFormat;
+use ::config::Server;
 use secrecy::SecretString;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
