@@ -69,7 +69,7 @@ async fn token(config: &Config, clock: Clock) -> Result<SecretString, TokenError
             user: Some(user.to_owned()),
         }],
     };
-    let identity = Identity::new(&config.identity, &scope, clock)?;
+    let identity = Identity::new(&config.identity, scope, clock)?;
     let limit = database.connect_timeout;
     match tokio::time::timeout(limit, identity.rds_token(&target, user)).await {
         Ok(token) => Ok(token?),
@@ -139,3 +139,6 @@ fn line(err: &mut impl Write, label: &str, text: Option<impl fmt::Display>) -> i
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

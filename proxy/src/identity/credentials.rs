@@ -344,3 +344,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

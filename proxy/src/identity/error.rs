@@ -139,7 +139,7 @@ impl IdentityError {
             Self::CaBundle { .. } => {
                 "AWS_CA_BUNDLE must name a PEM file with at least one certificate"
             }
-            Self::IdToken(error) => id_token_hint(error),
+            Self::IdToken(error) => error.hint(),
             Self::RegionUnknown => {
                 "set region (AWS_REGION), or use the database's RDS endpoint name, which carries it; it is never guessed"
             }
@@ -195,22 +195,25 @@ fn chain_hint(profile: Option<&str>, reason: &str) -> String {
         .to_owned()
 }
 
-fn id_token_hint(error: &IdTokenError) -> &'static str {
-    match error {
-        IdTokenError::ClaimMissing { .. } | IdTokenError::NotJwt { .. } => {
-            "hand in the text of the ID token itself (eyJ...), as `id_tokens:` in .gitlab-ci.yml makes it"
-        }
-        IdTokenError::Empty => "hand in the text of the ID token (eyJ...)",
-        IdTokenError::Expired { .. } => refusal::expired_hint(),
-        IdTokenError::NoRole => {
-            "set role_arn (RDS_SIDECAR_ROLE_ARN) to the role the ID token is to be traded for"
-        }
-        IdTokenError::OtherJob { .. } => {
-            "write this job's token to the file before the first connection; use a file name with $CI_JOB_ID in it"
-        }
-        IdTokenError::TooLong => "make the token smaller: fewer custom claims, fewer groups",
-        IdTokenError::Unreadable { .. } => {
-            "write the file with umask 022, so that another container's user may read it"
+impl IdTokenError {
+    /// What to change.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::ClaimMissing { .. } | Self::NotJwt { .. } => {
+                "hand in the text of the ID token itself (eyJ...), as `id_tokens:` in .gitlab-ci.yml makes it"
+            }
+            Self::Empty => "hand in the text of the ID token (eyJ...)",
+            Self::Expired { .. } => refusal::expired_hint(),
+            Self::NoRole => {
+                "set role_arn (RDS_SIDECAR_ROLE_ARN) to the role the ID token is to be traded for"
+            }
+            Self::OtherJob { .. } => {
+                "write this job's token to the file before the first connection; use a file name with $CI_JOB_ID in it"
+            }
+            Self::TooLong => "make the token smaller: fewer custom claims, fewer groups",
+            Self::Unreadable { .. } => {
+                "write the file with umask 022, so that another container's user may read it"
+            }
         }
     }
 }

@@ -214,4 +214,4 @@ fn instant(value: Option<&Value>) -> Option<SystemTime> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -87,7 +87,7 @@ impl Identity {
     /// none is configured.
     pub fn new(
         config: &config::Identity,
-        scope: &Scope,
+        scope: Scope,
         clock: Clock,
     ) -> Result<Arc<Self>, IdentityError> {
         let http = http::client(
@@ -171,11 +171,11 @@ impl Identity {
 
     /// Takes an ID token from now on (`PUT /identity`), wakes those who wait for one and has the credentials
     /// renewed. It must be a JWT with readable claims, not expired, and of this CI job.
-    pub fn push_id_token(&self, token: &SecretString) -> Result<Claims, IdTokenError> {
+    pub fn push_id_token(&self, token: SecretString) -> Result<Claims, IdTokenError> {
         match &self.source {
             Source::Chain(_) => Err(IdTokenError::NoRole),
             Source::WebIdentity { tokens, .. } => {
-                let claims = tokens.push(token)?;
+                let claims = tokens.push(&token)?;
                 tracing::info!(%claims, "ID token received");
                 self.cache.supersede();
                 Ok(claims)
@@ -310,8 +310,9 @@ impl fmt::Debug for Identity {
 }
 
 #[cfg(test)]
-#[allow(dead_code, reason = "the rest of the tests is on its way")]
-mod scripted_sts;
+pub(crate) mod fixture;
+#[cfg(test)]
+pub(crate) mod scripted_sts;
 #[cfg(test)]
 #[allow(
     dead_code,

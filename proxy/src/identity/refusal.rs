@@ -300,3 +300,6 @@ pub(super) fn message(words: Option<&str>) -> String {
 fn provider_host(issuer: &str) -> &str {
     issuer.strip_prefix("https://").unwrap_or(issuer)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -15,27 +14,26 @@ use tokio::net::TcpStream;
 
 use crate::identity::text;
 
-pub(super) const SECRET_KEY: &str = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY";
-pub(super) const SESSION_TOKEN: &str = "AQoDYXdzEE0a8ANXXXXXXXXNO1ewxE5TijQyp";
+pub(crate) const SECRET_KEY: &str = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY";
+pub(crate) const SESSION_TOKEN: &str = "AQoDYXdzEE0a8ANXXXXXXXXNO1ewxE5TijQyp";
 
 /// One prepared answer.
 #[derive(Clone)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     status: u16,
     body: String,
-    delay: Duration,
 }
 
 /// The server. The last answer is repeated when they run out.
 #[derive(Clone)]
-pub(super) struct ScriptedSts {
-    pub(super) url: String,
+pub(crate) struct ScriptedSts {
+    pub(crate) url: String,
     script: Arc<Mutex<VecDeque<Answer>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl ScriptedSts {
-    pub(super) async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub(crate) async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sts = Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
@@ -52,16 +50,16 @@ impl ScriptedSts {
     }
 
     /// From now on, these.
-    pub(super) fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
+    pub(crate) fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
         *self.script.lock() = answers.into_iter().collect();
     }
 
-    pub(super) fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.asked.lock().len()
     }
 
     /// The value of a parameter of the `call`th call.
-    pub(super) fn parameter(&self, call: usize, name: &str) -> Option<String> {
+    pub(crate) fn parameter(&self, call: usize, name: &str) -> Option<String> {
         let asked = self.asked.lock();
         let value = asked[call]
             .split('&')
@@ -85,7 +83,6 @@ impl ScriptedSts {
                     script[0].clone()
                 }
             };
-            tokio::time::sleep(answer.delay).await;
             let head = format!(
                 "HTTP/1.1 {} Scripted\r\nContent-Type: text/xml\r\n\
                  x-amzn-RequestId: 4d4c31e5-dead-beef-1111-222233334444\r\nContent-Length: {}\r\n\r\n",
@@ -124,7 +121,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 
 impl Answer {
     /// Credentials of `action` (the operation's name) that end at `expiry`, as in the STS API reference.
-    pub(super) fn credentials(action: &str, expiry: SystemTime) -> Self {
+    pub(crate) fn credentials(action: &str, expiry: SystemTime) -> Self {
         let body = format!(
             r#"<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
   <{action}Result>
@@ -143,38 +140,25 @@ impl Answer {
 </{action}Response>"#,
             text::time(expiry)
         );
-        Self {
-            status: 200,
-            body,
-            delay: Duration::ZERO,
-        }
+        Self { status: 200, body }
     }
 
     /// An error document, as in the STS API reference.
-    pub(super) fn error(status: u16, code: &str, message: &str) -> Self {
+    pub(crate) fn error(status: u16, code: &str, message: &str) -> Self {
         let body = format!(
             r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
   <Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>
   <RequestId>4d4c31e5-dead-beef-1111-222233334444</RequestId>
 </ErrorResponse>"#
         );
-        Self {
-            status,
-            body,
-            delay: Duration::ZERO,
-        }
+        Self { status, body }
     }
 
     /// Something that is not STS.
-    pub(super) fn page(status: u16, body: &str) -> Self {
+    pub(crate) fn page(status: u16, body: &str) -> Self {
         Self {
             status,
             body: body.to_owned(),
-            delay: Duration::ZERO,
         }
-    }
-
-    pub(super) fn after(self, delay: Duration) -> Self {
-        Self { delay, ..self }
     }
 }

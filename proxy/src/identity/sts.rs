@@ -31,6 +31,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 /// Transient errors and throttling only; the SDK does not repeat a refusal.
 const ATTEMPTS_MAX: u32 = 3;
+/// Wait before the second attempt, doubled for the third: a client is being held meanwhile.
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 /// A chained session lives at most an hour, whatever the role allows (IAM user guide, role chaining).
 const CHAINED_SECONDS_MAX: u32 = 3_600;
 
@@ -130,7 +132,11 @@ impl Sts {
         let mut config = aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(self.http.clone())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(ATTEMPTS_MAX)
+                    .with_initial_backoff(FIRST_BACKOFF),
+            )
             .timeout_config(timeouts)
             .region(self.region.clone().map(Region::new));
         config.set_endpoint_url(self.endpoint.clone());
@@ -220,3 +226,6 @@ where
     }
     words.join(": ")
 }
+
+#[cfg(test)]
+mod tests;

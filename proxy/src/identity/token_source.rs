@@ -200,3 +200,6 @@ async fn read(path: &Path) -> Result<Option<SecretString>, IdTokenError> {
         .map_err(unreadable)?;
     Ok((!text.trim().is_empty()).then(|| SecretString::from(text)))
 }
+
+#[cfg(test)]
+mod tests;

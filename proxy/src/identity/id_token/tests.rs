@@ -1,16 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-
-pub(crate) fn jwt(claims: &str) -> SecretString {
-    let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-    SecretString::from(format!(
-        "{}.{}.{}",
-        part(r#"{"alg":"RS256"}"#),
-        part(claims),
-        part("signature")
-    ))
-}
+use crate::identity::fixture::jwt;
 
 const GITLAB: &str = r#"{"iss":"https://gitlab.com","sub":"project_path:g/p:ref_type:branch:ref:main",
     "aud":"https://gitlab.com","exp":1724709600,"iat":1724706000,"nbf":1724705995,"job_id":"77",
