@@ -61,9 +61,15 @@ fn main() -> ExitCode {
 fn log_to_stderr() {
     #[allow(clippy::disallowed_methods, reason = "main.rs reads the environment")]
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let filter = wanted.parse().unwrap_or_else(|_| Targets::new().with_default(Level::WARN));
+    let wanted = Some(wanted)
+        .filter(|text| !text.is_empty())
+        .and_then(|text| text.parse().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(Level::WARN));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(layer).with(filter).init();
+    tracing_subscriber::registry()
+        .with(layer)
+        .with(filter)
+        .init();
 }
 
 fn cli() -> Command {

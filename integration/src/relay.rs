@@ -11,8 +11,8 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::tcp::ReadHalf;
+use tokio::net::tcp::WriteHalf;
 use tokio::sync::watch;
 
 use crate::faults::Faults;
@@ -64,7 +64,7 @@ fn greet(faults: &mut RelayFaults) -> Greeting {
 }
 
 async fn relay(
-    client: TcpStream,
+    mut client: TcpStream,
     server: SocketAddr,
     faults: watch::Receiver<Faults>,
     mut cuts: watch::Receiver<u64>,
@@ -72,11 +72,12 @@ async fn relay(
     let delay = faults.borrow().relay.connect_delay_ms;
     tokio::time::sleep(Duration::from_millis(delay)).await;
     pass_through_hole(&mut faults.clone()).await;
-    let server = TcpStream::connect(server).await?;
+    let mut server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
+    // Borrowed halves: dropping owned ones would send FIN ahead of RST.
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
     let budget = faults.borrow().relay.reset_after_bytes;
     let finished = tokio::select! {
         both = async {
@@ -88,16 +89,16 @@ async fn relay(
         _ = cuts.changed() => false,
     };
     if !finished {
-        reset(to_client.as_ref());
-        reset(to_server.as_ref());
+        reset(&client);
+        reset(&server);
     }
     Ok(())
 }
 
 /// Copies until end-of-file. Fails when `budget` bytes have passed.
 async fn copy(
-    from: &mut OwnedReadHalf,
-    to: &mut OwnedWriteHalf,
+    from: &mut ReadHalf<'_>,
+    to: &mut WriteHalf<'_>,
     mut faults: watch::Receiver<Faults>,
     budget: Option<u64>,
 ) -> io::Result<()> {

@@ -1,0 +1,7 @@
+//! The sandbox judged by independent means: AWS's own SDK asks STS, AWS's own signer makes the tokens, libpq logs in.
+
+mod faults;
+mod lifecycle;
+mod login;
+mod sts;
+mod support;
