@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use rustls::AlertDescription;
+
 use super::error::TlsError;
 use super::error::Unknown;
 
@@ -21,7 +23,7 @@ pub(super) fn for_error(error: &TlsError) -> Option<String> {
                 .into(),
         ),
         TlsError::Expired { .. } => Some("renew the server's certificate, or set this machine's clock".into()),
-        TlsError::Handshake { .. } => Some("the server must offer TLS 1.2 or 1.3 with AES-GCM or ChaCha20".into()),
+        TlsError::Handshake { source, .. } => handshake(source),
         TlsError::Io { .. } => None,
         TlsError::NotTls { .. } => Some("look whether host and port are the database's own".into()),
         TlsError::NotYetValid { .. } => Some("set this machine's clock".into()),
@@ -31,6 +33,22 @@ pub(super) fn for_error(error: &TlsError) -> Option<String> {
         ),
         TlsError::UnknownCa { host, issuer, how, .. } => Some(unknown_ca(host, issuer, *how)),
         TlsError::WrongName { host, presented, .. } => Some(wrong_name(host, presented)),
+    }
+}
+
+/// Only what we can know: other alerts are the server's to explain.
+fn handshake(error: &rustls::Error) -> Option<String> {
+    match error {
+        rustls::Error::PeerIncompatible(_)
+        | rustls::Error::AlertReceived(
+            AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity
+            | AlertDescription::ProtocolVersion,
+        ) => Some("the server must offer TLS 1.2 or 1.3 with AES-GCM or ChaCha20-Poly1305".into()),
+        rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+            Some("the server does not serve this name; dial it by the name it knows".into())
+        }
+        _ => None,
     }
 }
 

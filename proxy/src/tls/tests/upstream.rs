@@ -206,11 +206,18 @@ async fn plain_text_and_silence_are_told_apart() {
         (closed.retry(), closed.for_client().sqlstate.as_ref()),
         (Retry::Later, "08006")
     );
-    let alert = answer(&[0x15, 3, 3, 0, 2, 2, 40]).await;
+    let alert = answer(&[0x15, 3, 3, 0, 2, 2, 40]).await.for_client();
     assert_eq!(
-        alert.for_client().detail.as_deref(),
+        alert.detail.as_deref(),
         Some("received fatal alert: HandshakeFailure")
     );
+    assert!(alert.hint.unwrap().contains("TLS 1.2 or 1.3"));
+    let alert = answer(&[0x15, 3, 3, 0, 2, 2, 80]).await.for_client();
+    assert_eq!(
+        alert.detail.as_deref(),
+        Some("received fatal alert: InternalError")
+    );
+    assert_eq!(alert.hint, None, "nothing we could know");
 }
 
 #[tokio::test]
