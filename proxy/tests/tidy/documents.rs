@@ -78,6 +78,29 @@ fn the_drawn_import_rules_name_only_rooms_that_exist() {
     );
 }
 
+#[test]
+fn every_variable_named_in_a_document_is_an_option() {
+    let options = config::options::ALL.iter().filter(|spec| spec.built);
+    let known: BTreeSet<String> = options.filter_map(|spec| spec.variable()).collect();
+    let mut unknown = Vec::new();
+    for (path, text) in files("", "md") {
+        for rest in text.split(config::options::VARIABLE_PREFIX).skip(1) {
+            let end = rest
+                .find(|c: char| !c.is_ascii_uppercase() && c != '_')
+                .unwrap_or(rest.len());
+            let name = format!("{}{}", config::options::VARIABLE_PREFIX, &rest[..end]);
+            // The bare prefix, as in `RDS_SIDECAR_*`, speaks of all of them.
+            if end > 0 && !known.contains(&name) {
+                unknown.push(format!(
+                    "{}: `{name}` is not a variable of this version",
+                    path.display()
+                ));
+            }
+        }
+    }
+    report(&unknown);
+}
+
 /// Targets of inline links that are neither absolute nor in a code block.
 fn links(text: &str) -> Vec<&str> {
     let prose = text.split("```").step_by(2);
