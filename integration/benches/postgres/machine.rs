@@ -1,0 +1,127 @@
+//! The machine: one CPU for everybody, and what processes cost, as the kernel counts it.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use rustix::thread::CpuSet;
+
+use crate::peer::Lab;
+
+/// Puts this process, and so every process it will start, on one CPU; returns which.
+///
+/// The last one that is allowed: interrupts tend to be served by the first.
+pub fn pin() -> Result<usize> {
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let last = (0..CpuSet::MAX_CPU)
+        .rev()
+        .find(|cpu| allowed.is_set(*cpu))
+        .context("no CPU is allowed")?;
+    let mut one = CpuSet::new();
+    one.set(last);
+    rustix::thread::sched_setaffinity(None, &one)?;
+    Ok(last)
+}
+
+/// What a reader needs to place the figures.
+pub fn describe(cpu: usize, lab: &Lab<'_>) -> Result<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("unknown CPU");
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let system = fs::read_to_string("/etc/os-release")?;
+    let system = system
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+        .unwrap_or("unknown system");
+    Ok(format!(
+        "{}; {}, Linux {}; everything on CPU {cpu}. {}, PgBouncer {}, {}.",
+        model.trim_start_matches([' ', '\t', ':']),
+        system.trim_matches('"'),
+        kernel.trim(),
+        version(&lab.program("postgres"))?,
+        version("/usr/sbin/pgbouncer")?.trim_start_matches("PgBouncer "),
+        version(&lab.sidecar_program()?)?,
+    ))
+}
+
+fn version(program: &str) -> Result<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .with_context(|| format!("run {program}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .next()
+        .unwrap_or(program)
+        .to_owned())
+}
+
+/// CPU time of all threads of a process, to the nanosecond.
+pub fn cpu(pid: u32) -> Result<Duration> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end between the two reads.
+        let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        total += text
+            .split_whitespace()
+            .next()
+            .and_then(|field| field.parse::<u64>().ok())
+            .unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(total))
+}
+
+/// CPU time of a server that forks: its own, its living children's, and that of children it has waited for.
+pub fn cpu_with_children(pid: u32) -> Result<Duration> {
+    let mut total = cpu(pid)?;
+    for entry in fs::read_dir("/proc")? {
+        let Some(child) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        if stat_fields(child).is_some_and(|fields| fields.get(1) == Some(&pid.to_string())) {
+            total += cpu(child).unwrap_or_default();
+        }
+    }
+    // cutime and cstime (proc(5)); they come in clock ticks of 10 ms.
+    let fields = stat_fields(pid).context("the server has gone")?;
+    let ticks: u64 = fields
+        .iter()
+        .skip(13)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Ok(total + Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second()))
+}
+
+/// `/proc/PID/stat` from its third field on, `state`: the second may hold blanks.
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Memory of a process that would be free without it: its own pages, and its share of the shared ones. In KiB.
+pub fn pss_kib(pid: u32) -> Result<f64> {
+    kib(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+/// The most memory a process ever held, shared pages in full. In KiB.
+pub fn peak_rss_kib(pid: u32) -> Result<f64> {
+    kib(&format!("/proc/{pid}/status"), "VmHWM:")
+}
+
+fn kib(file: &str, field: &str) -> Result<f64> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    let line = line.with_context(|| format!("{file} has no {field}"))?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
