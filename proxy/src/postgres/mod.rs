@@ -2,6 +2,11 @@
 //!
 //! Invariant: never imports `mysql`; `wire`, `tracker` and `statement` are pure.
 
+pub mod backend;
+pub mod cancel;
+pub mod error;
+pub mod key;
+pub mod login;
 pub mod observe;
 pub mod relay;
 pub mod statement;
