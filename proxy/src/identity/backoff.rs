@@ -9,7 +9,7 @@ const REFRESH_PERCENT: u32 = 70;
 const SLACK_MAX: Duration = Duration::from_secs(30);
 /// Longest wait after a refusal: somebody may be mending the trust policy.
 const REFUSED_MAX: Duration = Duration::from_secs(30);
-/// Longest wait after a failure that mends itself.
+/// Longest wait after a failure that mends itself, or is soon mended.
 const TRANSIENT_MAX: Duration = Duration::from_secs(5);
 /// First wait.
 const FIRST: Duration = Duration::from_secs(1);
@@ -30,9 +30,9 @@ pub(super) fn slack(life: Duration) -> Duration {
 }
 
 /// How long the `attempt`th failure in a row (from 1) is remembered. `jitter`, 0 to 1, adds up to a fifth.
-pub(super) fn delay(attempt: u32, mends_itself: bool, jitter: f64) -> Duration {
+pub(super) fn delay(attempt: u32, mends_soon: bool, jitter: f64) -> Duration {
     let doubled = FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(10));
-    let delay = doubled.min(if mends_itself {
+    let delay = doubled.min(if mends_soon {
         TRANSIENT_MAX
     } else {
         REFUSED_MAX

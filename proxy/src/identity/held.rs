@@ -75,8 +75,10 @@ impl Failure {
             .as_ref()
             .map_or(1, |failure| failure.attempts.saturating_add(1));
         let since = before.map_or(now, |failure| failure.since);
-        let mends_itself = error.retry() == Retry::Later;
-        let until = Instant::now() + backoff::delay(attempts, mends_itself, rand::random());
+        // On a laptop the user mends it, with `aws sso login`, and does not want to wait then.
+        let mends_soon =
+            error.retry() == Retry::Later || matches!(error, IdentityError::DefaultChain { .. });
+        let until = Instant::now() + backoff::delay(attempts, mends_soon, rand::random());
         Self {
             error,
             since,

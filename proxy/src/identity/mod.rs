@@ -5,7 +5,7 @@
 //! - `sts`: the trade for credentials, role chains; [`policy`]: the session's rights narrowed to the logins
 //! - `default_chain`: credentials where no role is configured; `http`: the client for both
 //! - `credentials`: the one cached copy; `backoff`: when it is renewed
-//! - [`rds_token`]: the pure signature; [`endpoint`] and [`resolve`](fn@resolve): for which name and region
+//! - [`rds_token`]: the pure signature; [`endpoint`], [`resolve`](fn@resolve) and `dns`: for which name and region
 //! - [`error`], [`refusal`]: what went wrong and what to change; [`state`]: what is known from outside
 //!
 //! Invariant: nothing here opens a database socket, and no secret is in any `Debug`, error, log or state.
@@ -13,6 +13,7 @@
 mod backoff;
 mod credentials;
 mod default_chain;
+mod dns;
 pub mod endpoint;
 pub mod error;
 mod held;
@@ -61,6 +62,8 @@ use crate::identity::token_source::TokenSource;
 const TICK: Duration = Duration::from_secs(15);
 /// How often a remembered failure is checked for a changed token file.
 const TICK_FAILED: Duration = Duration::from_secs(1);
+/// How long the AWS default chain is left alone after a failure, unless a client needs it.
+const CHAIN_PAUSE: Duration = Duration::from_secs(60);
 
 /// Who this process is. One per process.
 pub struct Identity {
@@ -214,12 +217,25 @@ impl Identity {
     pub async fn keep_fresh(self: Arc<Self>) {
         loop {
             let due = self.cache.due_in();
-            if due.is_zero() && self.fetch().await.is_err() && self.cache.due_in().is_zero() {
-                // Nothing was asked, so nothing is remembered: the token cannot be used, or no region is known.
-                self.sleep(TICK_FAILED).await;
-            } else if !due.is_zero() {
+            if !due.is_zero() {
                 self.sleep(due).await;
+            } else if self.fetch().await.is_err() {
+                self.pause().await;
             }
+        }
+    }
+
+    /// Between a failure and the next attempt nobody asked for.
+    async fn pause(&self) {
+        let pause = match &self.source {
+            // A profile's credential_process may ask its user for a code: not every few seconds.
+            Source::Chain(_) => CHAIN_PAUSE,
+            // A refusal has its own, longer time; a token that cannot be used is looked at again.
+            Source::WebIdentity { .. } => TICK_FAILED,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.cache.sooner() => {}
         }
     }
 

@@ -12,6 +12,7 @@ use crate::fault::Blame;
 use crate::fault::ClientError;
 use crate::fault::Fault;
 use crate::fault::Retry;
+use crate::identity::dns::Resolver;
 use crate::identity::endpoint;
 use crate::identity::rds_token::SignTarget;
 
@@ -75,15 +76,26 @@ pub async fn resolve(
     if sign_host.is_some() || is_literal(&given.host) || endpoint::parse(&given.host).is_some() {
         return Ok(real(given.clone(), region));
     }
-    let alias_of = canonical_name(&given.host).await?;
-    let host = alias_of.unwrap_or_else(|| given.host.clone());
-    Ok(real(
-        Endpoint {
-            host,
-            port: given.port,
-        },
-        region,
-    ))
+    let alias_of = rds_name_of(&Resolver::system().await, &given.host).await?;
+    let endpoint = Endpoint {
+        host: alias_of.unwrap_or_else(|| given.host.clone()),
+        port: given.port,
+    };
+    Ok(real(endpoint, region))
+}
+
+/// The RDS name `host` is an alias of, if it is one: the nearest, because a cluster's endpoint is itself an
+/// alias of the present writer's, and that one changes. Names that are not in DNS (`/etc/hosts`, mDNS) are
+/// left to the system's resolver.
+async fn rds_name_of(resolver: &Resolver, host: &str) -> Result<Option<String>, EndpointError> {
+    let aliases = resolver.aliases_of(host).await;
+    match aliases
+        .into_iter()
+        .find(|name| endpoint::parse(name).is_some())
+    {
+        Some(name) => Ok(Some(name)),
+        None => canonical_name(host).await,
+    }
 }
 
 fn real(endpoint: Endpoint, region: Option<&str>) -> RealEndpoint {
@@ -98,7 +110,7 @@ fn is_literal(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok()
 }
 
-/// The RDS name `host` is an alias of, if it is one.
+/// The RDS name `host` is an alias of by the system's resolver. Fails when that does not know the host.
 async fn canonical_name(host: &str) -> Result<Option<String>, EndpointError> {
     let failed = |reason: String| EndpointError::Lookup {
         host: host.to_owned(),
@@ -163,6 +175,7 @@ impl Fault for EndpointError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::dns::tests::server;
 
     fn endpoint(host: &str) -> Endpoint {
         Endpoint {
@@ -234,5 +247,37 @@ mod tests {
             .unwrap_err();
         assert!(matches!(error, EndpointError::Lookup { .. }), "{error:?}");
         assert_eq!(error.retry(), Retry::Later);
+    }
+
+    #[tokio::test]
+    async fn an_alias_is_the_nearest_rds_name_of_its_chain() {
+        let resolver = server(&[
+            ("db.internal", "db.example.com"),
+            (
+                "db.example.com",
+                "c.cluster-abc.eu-west-1.rds.amazonaws.com",
+            ),
+            (
+                "c.cluster-abc.eu-west-1.rds.amazonaws.com",
+                "i.abc.eu-west-1.rds.amazonaws.com",
+            ),
+            (
+                "i.abc.eu-west-1.rds.amazonaws.com",
+                "ec2-1-2-3-4.eu-west-1.compute.amazonaws.com",
+            ),
+        ])
+        .await;
+        let name = rds_name_of(&resolver, "db.internal").await.unwrap();
+        assert_eq!(
+            name.as_deref(),
+            Some("c.cluster-abc.eu-west-1.rds.amazonaws.com")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_outside_dns_is_left_to_the_system() {
+        let resolver = server(&[]).await;
+        // Every machine has this one in /etc/hosts or built in.
+        assert_eq!(rds_name_of(&resolver, "localhost").await.unwrap(), None);
     }
 }

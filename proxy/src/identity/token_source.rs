@@ -32,6 +32,8 @@ pub(super) struct TokenSource {
     gitlab: Option<GitlabJob>,
     clock: Clock,
     pushed: watch::Sender<Option<Arc<IdToken>>>,
+    /// Held by the one waiter who looks, on behalf of all.
+    looking: tokio::sync::Mutex<()>,
     /// `exp` of the token last warned about, so that each is warned about once.
     warned: Mutex<Option<SystemTime>>,
 }
@@ -43,6 +45,7 @@ impl TokenSource {
             gitlab,
             clock,
             pushed: watch::Sender::new(None),
+            looking: tokio::sync::Mutex::default(),
             warned: Mutex::new(None),
         }
     }
@@ -76,8 +79,10 @@ impl TokenSource {
     }
 
     /// Waits until there is a token. A token that cannot be used is an error at once; one that cannot be
-    /// decoded only when it stays the same, because its writer may not be done. Cancel safe.
+    /// decoded only when it stays the same, because its writer may not be done. However many wait, one of them
+    /// looks. Cancel safe.
     pub(super) async fn wait(&self) -> Result<Arc<IdToken>, IdTokenError> {
+        let _looking = self.looking.lock().await;
         let mut pushed = self.pushed.subscribe();
         let mut half_written: Option<IdTokenError> = None;
         loop {
