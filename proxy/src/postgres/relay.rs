@@ -40,10 +40,27 @@ pub enum End {
     Drained,
     /// The client is about to run a statement that needs this database free of idle connections.
     FreeDatabase(Vec<u8>),
+    /// A statement ran after which new sessions may look different. Its answer was passed on.
+    SessionsChanged,
     /// The server closed the connection, or it broke. All it said was passed on.
     ServerGone(Option<io::Error>),
     /// The server sent what no server sends.
     ServerViolation,
+}
+
+impl End {
+    /// One word for logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::ClientGone(_) => "client_gone",
+            Self::ClientTerminated => "client_terminated",
+            Self::ClientViolation(_) => "client_violation",
+            Self::Drained => "drained",
+            Self::FreeDatabase(_) | Self::SessionsChanged => "interrupted",
+            Self::ServerGone(_) => "server_gone",
+            Self::ServerViolation => "server_violation",
+        }
+    }
 }
 
 /// One direction.
@@ -118,6 +135,15 @@ impl Relay {
             && self.observer.client_message_complete()
     }
 
+    /// Looks at what the server said after the client left, and drops it; `None` when it is not the protocol.
+    pub fn swallow(&mut self, bytes: &[u8]) -> Option<()> {
+        let mut seen = std::mem::take(&mut self.down.held);
+        seen.extend_from_slice(bytes);
+        let understood = self.observer.server(&seen, &mut self.told).ok()?;
+        self.down.held = seen.split_off(understood);
+        Some(())
+    }
+
     /// Bytes passed on, from the client and from the server.
     pub fn bytes(&self) -> (u64, u64) {
         (self.up.bytes, self.down.bytes)
@@ -171,6 +197,9 @@ impl Relay {
             }
             if let Read::End(error) = read {
                 self.down.stop = Some(End::ServerGone(error));
+            }
+            if std::mem::take(&mut self.told.sessions_changed) {
+                return Poll::Ready(End::SessionsChanged);
             }
         }
     }

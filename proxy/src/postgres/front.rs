@@ -1,0 +1,204 @@
+//! The application's side up to its startup packet: what it wants, over which stream (protocol.md A.1, A.2).
+
+use std::io;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
+use tokio::io::ReadBuf;
+use tokio_rustls::server::TlsStream;
+
+use super::wire::Severity;
+use super::wire::Startup;
+use super::wire::error::put_error;
+use super::wire::startup::CancelKey;
+use super::wire::startup::FirstPacket;
+use super::wire::startup::MINOR_MAX;
+use super::wire::startup::STARTUP_BYTES_MAX;
+use super::wire::startup::negotiate_protocol_version;
+use crate::fault::ClientError;
+use crate::net::ClientStream;
+use crate::tls::ClientAcceptor;
+
+/// First byte of a TLS record with a handshake in it: direct TLS, without an SSLRequest (PostgreSQL 17).
+const TLS_HANDSHAKE_RECORD: u8 = 0x16;
+
+/// The application's stream.
+#[derive(Debug)]
+pub enum ClientIo {
+    /// In clear text: loopback, unix socket.
+    Plain(ClientStream),
+    /// Inside TLS.
+    Tls(Box<TlsStream<ClientStream>>),
+}
+
+/// What a client wants.
+#[derive(Debug)]
+pub enum Hello {
+    /// Stop the statement of another session. The stream is closed when that was passed on.
+    Cancel(CancelKey, ClientIo),
+    /// Nothing: it closed, or what it sent was answered and that was the end.
+    Gone,
+    /// A session.
+    Session(Startup, ClientIo),
+}
+
+/// Reads up to the startup packet, answering requests for encryption. The caller bounds the time.
+pub async fn hello(stream: ClientStream, acceptor: Option<&ClientAcceptor>) -> io::Result<Hello> {
+    let acceptor = acceptor.filter(|_| stream.is_tcp());
+    let direct = stream.is_tcp() && stream.peek().await? == Some(TLS_HANDSHAKE_RECORD);
+    let mut io = match (direct, acceptor) {
+        (false, _) => ClientIo::Plain(stream),
+        (true, Some(acceptor)) => ClientIo::Tls(Box::new(acceptor.accept_direct(stream).await?)),
+        // "received direct SSL connection request without SSL configured": PostgreSQL closes as well.
+        (true, None) => return Ok(Hello::Gone),
+    };
+    let (mut tls_asked, mut gss_asked) = (direct, false);
+    loop {
+        let Some(packet) = read_packet(&mut io).await? else {
+            return Ok(Hello::Gone);
+        };
+        match FirstPacket::parse(&packet) {
+            Ok(FirstPacket::Ssl) if !tls_asked => {
+                tls_asked = true;
+                io = answer_tls(io, acceptor).await?;
+            }
+            Ok(FirstPacket::GssEncryption) if !gss_asked && !matches!(io, ClientIo::Tls(_)) => {
+                gss_asked = true;
+                io.write_all(b"N").await?;
+            }
+            Ok(FirstPacket::Cancel(key)) => return Ok(Hello::Cancel(key, io)),
+            Ok(FirstPacket::Startup(startup)) => {
+                if startup.minor > MINOR_MAX || !startup.extensions.is_empty() {
+                    let mut out = Vec::new();
+                    negotiate_protocol_version(&mut out, &startup);
+                    io.write_all(&out).await?;
+                }
+                return Ok(Hello::Session(startup, io));
+            }
+            refused => return refuse(io, refused.ok()).await,
+        }
+    }
+}
+
+/// Reads one packet without its length, never a byte more; `None` when there is none.
+async fn read_packet(io: &mut ClientIo) -> io::Result<Option<Vec<u8>>> {
+    let mut length = [0; 4];
+    match io.read_exact(&mut length).await {
+        Ok(_) => {}
+        // A health check, or a client that changed its mind: no error, no log.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if !(8..=STARTUP_BYTES_MAX).contains(&length) {
+        tracing::debug!(length, "first packet of an impossible length");
+        return Ok(None);
+    }
+    let mut packet = vec![0; length - 4];
+    io.read_exact(&mut packet).await?;
+    Ok(Some(packet))
+}
+
+async fn answer_tls(mut io: ClientIo, acceptor: Option<&ClientAcceptor>) -> io::Result<ClientIo> {
+    let Some(acceptor) = acceptor else {
+        io.write_all(b"N").await?;
+        return Ok(io);
+    };
+    io.write_all(b"S").await?;
+    match io {
+        ClientIo::Plain(stream) => Ok(ClientIo::Tls(Box::new(acceptor.accept(stream).await?))),
+        ClientIo::Tls(_) => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Says why in the server's own words, and ends.
+async fn refuse(mut io: ClientIo, packet: Option<FirstPacket>) -> io::Result<Hello> {
+    let unsupported = |major: u16, minor: u16| ClientError {
+        sqlstate: "0A000".into(),
+        message: format!(
+            "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{MINOR_MAX}"
+        ),
+        detail: None,
+        hint: None,
+    };
+    let error = match packet {
+        Some(FirstPacket::Unsupported { major, minor }) => unsupported(major, minor),
+        // A second request for encryption is read as a protocol version, as the server does.
+        Some(FirstPacket::Ssl) => unsupported(1234, 5679),
+        Some(FirstPacket::GssEncryption) => unsupported(1234, 5680),
+        Some(FirstPacket::Cancel(_) | FirstPacket::Startup(_)) | None => ClientError {
+            sqlstate: "08P01".into(),
+            message: "invalid startup packet layout: expected terminator as last byte".into(),
+            detail: None,
+            hint: None,
+        },
+    };
+    io.fatal(&error).await?;
+    Ok(Hello::Gone)
+}
+
+impl ClientIo {
+    /// Sends a FATAL error and says goodbye.
+    pub async fn fatal(&mut self, error: &ClientError) -> io::Result<()> {
+        let mut out = Vec::new();
+        put_error(&mut out, Severity::Fatal, error);
+        self.write_all(&out).await?;
+        self.shutdown().await
+    }
+
+    /// The stream below, whatever is around it.
+    pub fn socket(&self) -> &ClientStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for ClientIo {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    #[inline]
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
