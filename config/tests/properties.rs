@@ -50,6 +50,8 @@ proptest! {
     fn a_password_in_a_url_never_comes_out(
         before in "[a-z:@/?%&=#. ]{0,6}", after in "[a-z:@/?%&=#. ]{0,6}", rest in "(@h|@h/d|@h:1|@h:x|@|)", query in "(\\?auth=password|\\?a=b|)",
     ) {
+        // Where nothing marks the host, an `@` before the secret would make the secret the host.
+        let before = if rest.contains('@') { before } else { before.replace('@', "") };
         let urls = vec![format!("postgres://u:{before}{MARK}{after}{rest}{query}")];
         let variables = [("RDS_SIDECAR_DATABASES".to_owned(), urls[0].clone())].into();
         let file = format!("[[database]]\nurl = {:?}\n", urls[0]);
@@ -59,10 +61,8 @@ proptest! {
     }
 
     #[test]
-    fn a_secret_in_a_broken_file_never_comes_out(before in "[\"'\n=\\[ a]{0,4}", after in "[\"'\n=\\[ a]{0,4}") {
+    fn a_secret_in_a_broken_file_never_comes_out(before in "[\"' a]{0,4}", after in "[\"'\n=\\[ a]{0,4}") {
         let text = format!("[[database]]\nurl = \"postgres://a?auth=password\"\npassword = {before}{MARK}{after}\n");
-        // A broken quote can turn the secret into a bare key, whose name is what the message is about.
-        prop_assume!(!before.contains(['\n', '=', '[']));
         said_no_secret(&Input { file: Some(("f".to_owned(), text)), ..Input::default() })?;
     }
 

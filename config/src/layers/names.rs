@@ -23,7 +23,12 @@ pub(crate) fn unknown_variable(name: &str, value: &str) -> Option<Problem> {
         .iter()
         .filter(|spec| spec.key.eq_ignore_ascii_case(rest));
     let same_key: Vec<String> = same_key.filter_map(|spec| spec.variable()).collect();
-    let rests = known
+    let built: Vec<String> = options::ALL
+        .iter()
+        .filter(|spec| spec.built)
+        .filter_map(|spec| spec.variable())
+        .collect();
+    let rests = built
         .iter()
         .filter_map(|variable| variable.strip_prefix(VARIABLE_PREFIX));
     let wrong = if !same_key.is_empty() {
@@ -56,38 +61,34 @@ pub(crate) fn is_link(name: &str, value: &str) -> bool {
         || rest.starts_with("ENV_")
 }
 
-/// A key in the query of a URL.
+/// A key in the query of a URL. Quoted only where it resembles a known one: a `?` in a password that was not
+/// percent-encoded makes a query of the rest.
 pub(crate) fn unknown_url_key(key: &str) -> Wrong {
-    // Percent-decoded text of any length: quoted only where it looks like a key.
-    let is_word = key.len() <= 40
-        && key
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-    if !is_word || key.is_empty() {
-        return Wrong::new("the query holds something that is no key");
-    }
-    let wrong = Wrong::new(format!("unknown key `{key}` in the query"));
-    let known: Vec<&str> = options::ALL
+    let known = options::ALL
         .iter()
-        .filter(|spec| spec.in_url())
-        .map(|spec| spec.key)
-        .collect();
+        .filter(|spec| spec.in_url() && spec.built)
+        .map(|spec| spec.key);
+    let quoted = || Wrong::new(format!("unknown key `{key}` in the query"));
     if let Some(told) = suggest::foreign(key) {
-        return wrong.try_instead(told);
+        return quoted().try_instead(told);
     }
-    if let Some(near) = suggest::nearest(key, known.iter().copied()) {
-        return wrong.try_instead(format!("did you mean `{near}`?"));
+    if let Some(spec) = options::ALL.iter().find(|spec| spec.key == key) {
+        return quoted().try_instead(elsewhere(spec));
     }
-    match options::ALL.iter().find(|spec| spec.key == key) {
-        Some(spec) => wrong.try_instead(elsewhere(spec)),
-        None => wrong.try_instead(format!("known keys: {}", known.join(", "))),
+    if let Some(near) = suggest::nearest(key, known.clone()) {
+        return quoted().try_instead(format!("did you mean `{near}`?"));
     }
+    let known: Vec<&str> = known.collect();
+    Wrong::new("unknown key in the query").try_instead(format!("known keys: {}", known.join(", ")))
 }
 
 /// A key in a section of the file.
 pub(crate) fn unknown_key(section: Section, key: &str) -> Wrong {
     let wrong = Wrong::new("unknown key");
-    let known: Vec<&str> = in_section(section).map(|spec| spec.key).collect();
+    let known: Vec<&str> = in_section(section)
+        .filter(|spec| spec.built)
+        .map(|spec| spec.key)
+        .collect();
     let near_here = suggest::nearest(key, known.iter().copied());
     let others: Vec<&&Spec> = options::ALL
         .iter()
@@ -102,7 +103,9 @@ pub(crate) fn unknown_key(section: Section, key: &str) -> Wrong {
     if let (Section::Database | Section::Pool, Some(told)) = (section, suggest::foreign(key)) {
         return wrong.try_instead(told);
     }
-    let anywhere = options::ALL.iter().filter(|spec| spec.in_file());
+    let anywhere = options::ALL
+        .iter()
+        .filter(|spec| spec.in_file() && spec.built);
     match suggest::nearest(key, anywhere.clone().map(|spec| spec.key)) {
         Some(near) => {
             let section = anywhere

@@ -18,7 +18,8 @@ use super::Ways;
 
 macro_rules! table {
     ($($id:ident: $help:literal = $spec:expr;)*) => {
-        $(#[doc = $help] pub static $id: Spec = Spec { help: $help, ..$spec };)*
+        // The help is plain text: `[:PORT]` is no link.
+        $(#[doc = $help] #[allow(rustdoc::broken_intra_doc_links)] pub static $id: Spec = Spec { help: $help, ..$spec };)*
 
         /// Every option, in the order of the file.
         pub static ALL: &[&Spec] = &[$(&$id),*];
