@@ -34,7 +34,11 @@ struct AccessKeyRequest {
 
 /// Answers one control request; `path` comes without `/_sandbox/`.
 pub(crate) fn answer(world: &World, method: &Method, path: &str, body: Value) -> Answer {
+    let role = path
+        .strip_prefix("roles/")
+        .filter(|_| method == Method::PUT);
     let answer = match (method, path) {
+        (_, _) if let Some(name) = role => put_role(world, name, body),
         (&Method::GET, "state") => Ok(state(world)),
         (&Method::POST, "id-token") => id_token(world, body),
         (&Method::GET, "faults") => Ok(json!(world.faults())),
@@ -57,9 +61,6 @@ pub(crate) fn answer(world: &World, method: &Method, path: &str, body: Value) ->
             Ok(json!({}))
         }
         (&Method::POST, "access-keys") => access_key(world, body),
-        (&Method::PUT, path) if path.starts_with("roles/") => {
-            put_role(world, &path["roles/".len()..], body)
-        }
         _ => {
             return Answer::error(
                 StatusCode::NOT_FOUND,

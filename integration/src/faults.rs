@@ -20,6 +20,8 @@ pub struct Faults {
     pub session_token_chars: Option<usize>,
     /// The database's judge answers this instead of judging.
     pub login: Option<LoginFault>,
+    /// The database's judge answers after this many milliseconds (PAM gives up after ten seconds).
+    pub login_delay_ms: u64,
     /// What the relay in front of the database does.
     pub relay: RelayFaults,
 }

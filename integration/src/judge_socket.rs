@@ -13,11 +13,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::BufReader;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::world::World;
 
 /// PostgreSQL itself takes passwords up to 65,535 bytes.
 const TOKEN_BYTES_MAX: usize = 65_536;
+const HEADER_BYTES_MAX: u64 = 64;
 const USER_BYTES_MAX: usize = 256;
 const QUESTION_SECONDS_MAX: u64 = 5;
 
@@ -28,40 +30,42 @@ pub(crate) async fn serve(listener: StdUnixListener, world: Arc<World>) -> Resul
         let (stream, _) = listener.accept().await?;
         let world = Arc::clone(&world);
         tokio::spawn(async move {
-            let limit = Duration::from_secs(QUESTION_SECONDS_MAX);
-            match tokio::time::timeout(limit, answer(stream, &world)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!("judge socket: {error:#}"),
-                Err(_) => {
-                    tracing::warn!("judge socket: no question within {QUESTION_SECONDS_MAX} s")
-                }
+            if let Err(error) = answer(BufReader::new(stream), &world).await {
+                tracing::warn!("judge socket: {error:#}");
             }
         });
     }
 }
 
-async fn answer(stream: UnixStream, world: &World) -> Result<()> {
-    let mut stream = BufReader::new(stream);
+async fn answer(mut stream: BufReader<UnixStream>, world: &World) -> Result<()> {
+    let limit = Duration::from_secs(QUESTION_SECONDS_MAX);
+    let question = timeout(limit, read_question(&mut stream)).await;
+    let (user, token) = question.context("no question in time")??;
+    tokio::time::sleep(Duration::from_millis(world.faults().login_delay_ms)).await;
+    let accepted = world.judge(&user, &token);
+    stream
+        .write_all(if accepted { b"OK\n" } else { b"NO\n" })
+        .await?;
+    Ok(())
+}
+
+async fn read_question(stream: &mut BufReader<UnixStream>) -> Result<(String, String)> {
     let mut header = String::new();
-    (&mut stream).take(64).read_line(&mut header).await?;
-    let (user, token) = header
-        .trim_end()
-        .split_once(' ')
-        .context("the header is not two lengths")?;
+    (&mut *stream)
+        .take(HEADER_BYTES_MAX)
+        .read_line(&mut header)
+        .await?;
+    let lengths = header.trim_end().split_once(' ');
+    let (user, token) = lengths.context("the header is not two lengths")?;
     let (user, token): (usize, usize) = (user.parse()?, token.parse()?);
     ensure!(
         user <= USER_BYTES_MAX && token <= TOKEN_BYTES_MAX,
         "user or token is too long"
     );
-    let user = read_text(&mut stream, user).await?;
-    let token = read_text(&mut stream, token).await?;
-    let reply: &[u8] = if world.judge(&user, &token) {
-        b"OK\n"
-    } else {
-        b"NO\n"
-    };
-    stream.write_all(reply).await?;
-    Ok(())
+    Ok((
+        read_text(stream, user).await?,
+        read_text(stream, token).await?,
+    ))
 }
 
 async fn read_text(stream: &mut BufReader<UnixStream>, length: usize) -> Result<String> {

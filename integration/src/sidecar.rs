@@ -9,6 +9,7 @@ use std::process::Child;
 use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,6 +27,8 @@ use crate::servers::free_port;
 
 const START_SECONDS_MAX: u64 = 20;
 const PORTS_TRIED_MAX: usize = 5;
+/// A grandchild may hold the pipes open longer than that.
+const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(10);
 
 /// How to run it.
@@ -46,6 +49,7 @@ pub struct Sidecar {
     name: String,
     work: Arc<WorkDir>,
     log: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
     port: u16,
     admin_port: u16,
 }
@@ -97,13 +101,16 @@ impl Sidecar {
             .spawn()
             .with_context(|| format!("start {}", binary.display()))?;
         let log = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take().context("no stdout")?, &log);
-        collect(child.stderr.take().context("no stderr")?, &log);
+        let readers = vec![
+            collect(child.stdout.take().context("no stdout")?, &log),
+            collect(child.stderr.take().context("no stderr")?, &log),
+        ];
         Ok(Self {
             child,
             name,
             work,
             log,
+            readers,
             port,
             admin_port,
         })
@@ -203,7 +210,7 @@ impl Sidecar {
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 return Ok(status);
             }
             if Instant::now() > deadline {
@@ -213,10 +220,22 @@ impl Sidecar {
         }
     }
 
+    /// Its status, once it is gone and its log complete.
+    fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let status = self.child.try_wait()?;
+        if status.is_some() {
+            let deadline = Instant::now() + LAST_LINES_MAX;
+            while !self.readers.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+                std::thread::sleep(POLL);
+            }
+        }
+        Ok(status)
+    }
+
     fn wait_until_started(&mut self) -> Result<Started> {
         let deadline = Instant::now() + Duration::from_secs(START_SECONDS_MAX);
         while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 let log = self.log();
                 if log.contains("ddress already in use") || log.contains("ddress in use") {
                     return Ok(Started::PortTaken);
@@ -254,7 +273,7 @@ enum Started {
     Yes,
 }
 
-fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) {
+fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> JoinHandle<()> {
     let into = Arc::clone(into);
     std::thread::spawn(move || {
         let mut lines = BufReader::new(from);
@@ -266,7 +285,7 @@ fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) {
             into.lock().push_str(&String::from_utf8_lossy(&line));
             line.clear();
         }
-    });
+    })
 }
 
 /// `RDS_SIDECAR_BIN`, else `rds-sidecar` in the folder the running program was built into.

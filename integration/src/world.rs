@@ -26,7 +26,9 @@ pub struct World {
     /// The emulated account.
     pub account: Account,
     database: Database,
-    faults: watch::Sender<Faults>,
+    faults: Mutex<Faults>,
+    /// The same, for those who wait for a change.
+    published: watch::Sender<Faults>,
     cuts: watch::Sender<u64>,
     verdicts: Mutex<VecDeque<Verdict>>,
     sts_calls: Mutex<VecDeque<StsCall>>,
@@ -56,7 +58,8 @@ impl World {
         Self {
             account,
             database,
-            faults: watch::Sender::new(Faults::default()),
+            faults: Mutex::default(),
+            published: watch::Sender::new(Faults::default()),
             cuts: watch::Sender::new(0),
             verdicts: Mutex::default(),
             sts_calls: Mutex::default(),
@@ -65,22 +68,20 @@ impl World {
 
     /// What goes wrong at present.
     pub fn faults(&self) -> Faults {
-        self.faults.borrow().clone()
+        self.faults.lock().clone()
     }
 
     /// Changes what goes wrong.
     pub fn change_faults<T>(&self, change: impl FnOnce(&mut Faults) -> T) -> T {
-        let mut changed = None;
-        self.faults
-            .send_modify(|faults| changed = Some(change(faults)));
-        // `send_modify` calls its closure exactly once.
-        changed
-            .unwrap_or_else(|| unreachable!("watch::Sender::send_modify did not call its closure"))
+        let mut faults = self.faults.lock();
+        let result = change(&mut faults);
+        self.published.send_replace(faults.clone());
+        result
     }
 
     /// Follows the faults.
     pub(crate) fn watch_faults(&self) -> watch::Receiver<Faults> {
-        self.faults.subscribe()
+        self.published.subscribe()
     }
 
     /// Resets every connection that goes through the relay.

@@ -65,6 +65,11 @@ impl Postgres {
         pam::ensure_installed()?;
         let programs = Programs::find()?;
         let data = work.path().join(&setup.name);
+        ensure!(
+            !data.exists(),
+            "there is or was a server named {:?} in this sandbox",
+            setup.name
+        );
         programs.make_data(work, &data)?;
         configure(&data, setup)?;
         give_to_postgres(&data)?;

@@ -210,9 +210,11 @@ async fn a_role_and_a_key_can_be_made_over_http() {
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 async fn dial(sandbox: &Sandbox) -> TcpStream {
-    TcpStream::connect(("127.0.0.1", sandbox.relay_port().unwrap()))
-        .await
-        .unwrap()
+    try_dial(sandbox).await.unwrap()
+}
+
+async fn try_dial(sandbox: &Sandbox) -> std::io::Result<TcpStream> {
+    TcpStream::connect(("127.0.0.1", sandbox.relay_port().unwrap())).await
 }
 
 /// What comes back for an SSLRequest: a byte, end-of-file or an error.
@@ -240,9 +242,11 @@ async fn the_relay_makes_trouble() {
         drop_next: 1,
         ..RelayFaults::default()
     });
-    let mut stream = dial(&sandbox).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let error = stream.read(&mut [0]).await.unwrap_err();
+    // The reset may come before connect() has returned.
+    let error = match try_dial(&sandbox).await {
+        Ok(mut stream) => stream.read(&mut [0]).await.unwrap_err(),
+        Err(error) => error,
+    };
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     let mut stream = dial(&sandbox).await;
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
@@ -310,6 +314,16 @@ async fn logins_go_through_the_relay_and_fail_on_request() {
         psql(&sandbox, port, "iam_app", &token),
         Ok("iam_app".to_owned())
     );
+    sandbox.set_faults(Faults {
+        login_delay_ms: 300,
+        ..Faults::default()
+    });
+    let started = Instant::now();
+    assert_eq!(
+        psql(&sandbox, port, "iam_app", &token),
+        Ok("iam_app".to_owned())
+    );
+    assert!(started.elapsed() >= Duration::from_millis(300));
     sandbox.set_faults(Faults {
         login: Some(LoginFault::Throttling),
         ..Faults::default()

@@ -36,7 +36,7 @@ struct Up {
 }
 
 impl Up {
-    fn start(name: &str) -> Self {
+    fn start(name: &str, more: &[&str]) -> Self {
         let folder =
             std::env::temp_dir().join(format!("rds-sandbox-test-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
@@ -46,6 +46,7 @@ impl Up {
             .arg(&env_file)
             .arg("--dir")
             .arg(&folder)
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -110,8 +111,11 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Already gone in some tests.
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let _ = self.child.wait();
+        }
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -125,7 +129,7 @@ fn runs(pid: u32) -> bool {
 
 #[test]
 fn sigterm_stops_and_removes_everything() {
-    let mut up = Up::start("term");
+    let mut up = Up::start("term", &[]);
     assert_eq!(
         fs::metadata(&up.env_file).unwrap().permissions().mode() & 0o777,
         0o600
@@ -163,7 +167,7 @@ fn sigterm_stops_and_removes_everything() {
 
 #[test]
 fn a_killed_sandbox_leaves_nothing_behind() {
-    let mut up = Up::start("kill");
+    let mut up = Up::start("kill", &[]);
     let postgres = up.postgres_pid();
     assert!(runs(postgres));
     up.child.kill().unwrap();
@@ -173,7 +177,7 @@ fn a_killed_sandbox_leaves_nothing_behind() {
 
 #[test]
 fn id_tokens_come_from_the_command_line() {
-    let up = Up::start("id-token");
+    let up = Up::start("id-token", &[]);
     let mint = |arguments: &[&str]| {
         let url = up.variable("SANDBOX_URL");
         let output = Command::new(PROGRAM)
@@ -233,6 +237,19 @@ fn id_tokens_come_from_the_command_line() {
     assert_eq!(
         other["exp"].as_i64().unwrap() - other["iat"].as_i64().unwrap(),
         -60
+    );
+}
+
+#[test]
+fn relay_and_certificate_are_options() {
+    let up = Up::start("options", &["--relay", "--certificate", "none"]);
+    let databases = up.variable("RDS_SIDECAR_DATABASES");
+    assert_eq!(databases, up.variable("SANDBOX_RELAY_DATABASES"));
+    assert!(!up.variable("SANDBOX_POSTGRES_URL").is_empty());
+    let refused = run_psql(&up.variable("SANDBOX_POSTGRES_URL"), "", "SELECT 1");
+    assert_eq!(
+        refused,
+        Err("server does not support SSL, but SSL was required".to_owned())
     );
 }
 
@@ -298,6 +315,13 @@ fn a_restarted_server_keeps_port_and_data() {
         "{error}"
     );
     session.wait().unwrap();
+    let again = sandbox
+        .start_postgres("postgres", &Options::default())
+        .unwrap_err();
+    assert_eq!(
+        again.to_string(),
+        "there is or was a server named \"postgres\" in this sandbox"
+    );
     assert_eq!(
         run_psql(&admin, "", "SELECT count(*) FROM kept"),
         Ok("0".to_owned())

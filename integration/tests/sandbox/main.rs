@@ -3,5 +3,6 @@
 mod faults;
 mod lifecycle;
 mod login;
+mod runner;
 mod sts;
 mod support;
