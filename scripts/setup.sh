@@ -24,6 +24,7 @@ want_servers() {
     # Debian's meta package names the release's own version: 15 on bookworm, 17 on trixie. pgbench comes with it.
     need postgresql any_file '/usr/lib/postgresql/*/bin/initdb'
     need postgresql-client have psql
+    need openssl have openssl
     need libpam0g-dev test -e /usr/include/security/pam_modules.h
 }
 want_drivers() {
