@@ -12,6 +12,8 @@ use crate::unique;
 
 /// `Policy` may hold this many characters (STS API reference).
 pub(super) const SESSION_POLICY_CHARS_MAX: usize = 2_048;
+const POLICY_PATTERN: &str =
+    r"satisfy regular expression pattern: [\u0009\u000A\u000D\u0020-\u00FF]+";
 const DURATION_SECONDS: std::ops::RangeInclusive<u32> = 900..=43_200;
 const DURATION_SECONDS_DEFAULT: u32 = 3_600;
 
@@ -38,6 +40,10 @@ impl Asked {
         {
             let rule = format!("have length less than or equal to {SESSION_POLICY_CHARS_MAX}");
             return Err(constraint(policy, "policy", &rule));
+        }
+        let beyond = |c: char| !matches!(c, '\t' | '\n' | '\r' | ' '..='\u{ff}');
+        if let Some(policy) = policy.as_ref().filter(|policy| policy.contains(beyond)) {
+            return Err(constraint(policy, "policy", POLICY_PATTERN));
         }
         Ok(Self {
             role_arn,

@@ -7,6 +7,8 @@
 
 pub mod account;
 mod asked;
+mod condition;
+mod pattern;
 pub mod policy;
 mod signed;
 pub mod sigv4;

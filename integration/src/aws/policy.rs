@@ -8,6 +8,10 @@ use anyhow::bail;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::aws::condition::Operator;
+use crate::aws::pattern;
+use crate::aws::pattern::like;
+
 /// A policy document as IAM writes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -145,8 +149,16 @@ impl Policy {
             bail!("Version {version:?} is not 2012-10-17");
         }
         for statement in self.statement.as_slice() {
-            for operator in statement.condition.keys() {
-                Operator::parse(operator)?;
+            statement.check_conditions()?;
+            let resources = statement.resource.as_ref().map_or(&[][..], Many::as_slice);
+            for resource in resources {
+                pattern::check(resource)?;
+                // An older or absent version has no variables: `${` would mean itself.
+                if resource.contains("${") && self.version.as_deref() != Some("2012-10-17") {
+                    bail!(
+                        "Resource {resource:?} has a policy variable, which needs Version 2012-10-17"
+                    );
+                }
             }
             if let Some(Principal::Anyone(anyone)) = &statement.principal
                 && anyone != "*"
@@ -159,6 +171,20 @@ impl Policy {
 }
 
 impl Statement {
+    fn check_conditions(&self) -> Result<()> {
+        for (operator, keys) in &self.condition {
+            Operator::parse(operator)?;
+            for value in keys.values().flat_map(Many::as_slice) {
+                if value.contains("${") {
+                    bail!(
+                        "policy variables in a Condition ({value:?}) are not known to the sandbox"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn speaks_of(&self, request: &Request<'_>) -> bool {
         let action = request.action.to_ascii_lowercase();
         let acts = self
@@ -208,84 +234,6 @@ impl Statement {
                 )
             })
         })
-    }
-}
-
-struct Operator {
-    compare: fn(&str, &str) -> bool,
-    negated: bool,
-    if_exists: bool,
-    every_value: bool,
-}
-
-impl Operator {
-    fn parse(text: &str) -> Result<Self> {
-        let (every_value, rest) = match text.split_once(':') {
-            None => (false, text),
-            Some(("ForAnyValue", rest)) => (false, rest),
-            Some(("ForAllValues", rest)) => (true, rest),
-            Some((set, _)) => bail!("unknown set operator {set:?}"),
-        };
-        let (if_exists, base) = match rest.strip_suffix("IfExists") {
-            Some(base) => (true, base),
-            None => (false, rest),
-        };
-        let (compare, negated): (fn(&str, &str) -> bool, bool) = match base {
-            "StringEquals" | "ArnEquals" => (|pattern, value| pattern == value, false),
-            "StringNotEquals" => (|pattern, value| pattern == value, true),
-            "StringEqualsIgnoreCase" => {
-                (|pattern, value| pattern.eq_ignore_ascii_case(value), false)
-            }
-            "StringNotEqualsIgnoreCase" => {
-                (|pattern, value| pattern.eq_ignore_ascii_case(value), true)
-            }
-            "StringLike" | "ArnLike" => (like, false),
-            "StringNotLike" => (like, true),
-            other => bail!("condition operator {other:?} is not known to the sandbox"),
-        };
-        Ok(Self {
-            compare,
-            negated,
-            if_exists,
-            every_value,
-        })
-    }
-
-    fn holds(&self, found: Option<&[String]>, wanted: &[String]) -> bool {
-        let Some(values) = found else {
-            return self.negated || self.if_exists || self.every_value;
-        };
-        let matches = |value: &String| wanted.iter().any(|pattern| (self.compare)(pattern, value));
-        match (self.every_value, self.negated) {
-            (true, false) => values.iter().all(matches),
-            (true, true) => !values.iter().any(matches),
-            (false, false) => values.iter().any(matches),
-            (false, true) => !values.iter().any(matches),
-        }
-    }
-}
-
-/// IAM's wildcards: `*` is any run of characters, `?` is any one.
-fn like(pattern: &str, value: &str) -> bool {
-    let mut pieces = pattern.chars();
-    match pieces.next() {
-        None => value.is_empty(),
-        Some('*') => {
-            let rest = pieces.as_str();
-            value
-                .char_indices()
-                .map(|(at, _)| at)
-                .chain([value.len()])
-                .any(|at| value.get(at..).is_some_and(|tail| like(rest, tail)))
-        }
-        Some('?') => {
-            let mut rest = value.chars();
-            rest.next().is_some() && like(pieces.as_str(), rest.as_str())
-        }
-        Some(wanted) => {
-            let mut rest = value.chars();
-            rest.next() == Some(wanted) && like(pieces.as_str(), rest.as_str())
-        }
     }
 }
 

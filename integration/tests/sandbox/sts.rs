@@ -227,6 +227,15 @@ async fn parameters_are_held_to_their_constraints() {
         refusal(ask().policy("{\"Statment\":[]}").send().await),
         wanted
     );
+    let wanted = constraint(
+        "{\"Sid\":\"Ł\"}",
+        "policy",
+        r"satisfy regular expression pattern: [\u0009\u000A\u000D\u0020-\u00FF]+",
+    );
+    assert_eq!(
+        refusal(ask().policy("{\"Sid\":\"Ł\"}").send().await),
+        wanted
+    );
     let large = " ".repeat(2_049);
     let wanted = constraint(&large, "policy", "have length less than or equal to 2048");
     assert_eq!(refusal(ask().policy(&large).send().await), wanted);
