@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
@@ -61,6 +62,8 @@ pub struct Backend {
     pub region: Option<String>,
     /// How the server is proven.
     pub tls: UpstreamTls,
+    /// Why the last dial failed; none when it did not.
+    pub last_failure: watch::Sender<Option<BackendError>>,
 }
 
 impl pool::Backend for Backend {
@@ -70,14 +73,17 @@ impl pool::Backend for Backend {
 
     async fn dial(&self, key: &Key) -> Result<Conn, BackendError> {
         let deadline = Instant::now() + self.database.connect_timeout;
-        match self.open(key, deadline).await {
+        let outcome = match self.open(key, deadline).await {
             // A role changed, a session revoked: what we hold may be dead before its time.
             Err(error) if error.token_refused() && self.identity.invalidate() => {
                 tracing::debug!(%error, "login refused, trying once more with fresh credentials");
                 self.open(key, deadline).await
             }
             outcome => outcome,
-        }
+        };
+        self.last_failure
+            .send_replace(outcome.as_ref().err().cloned());
+        outcome
     }
 
     async fn reset(&self, mut conn: Conn) -> Option<Conn> {

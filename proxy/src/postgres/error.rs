@@ -49,7 +49,7 @@ pub enum BackendError {
         /// What was wrong.
         what: &'static str,
     },
-    /// The server said no. Boxed: it is the largest by far.
+    /// The server said no.
     #[error("{endpoint} refused the login: {}", .said.message)]
     Refused {
         /// What was dialled.
@@ -111,7 +111,8 @@ impl BackendError {
         matches!(self, Self::Refused { said, token_for: Some(_), .. } if matches!(&*said.sqlstate, "28000" | "28P01"))
     }
 
-    fn told(&self) -> (&'static str, Option<String>, Option<String>) {
+    /// SQLSTATE, detail and hint of the errors that are this room's own.
+    fn told(&self) -> (&'static str, Option<&'static str>, Option<String>) {
         match self {
             Self::PasswordWanted { .. } => (
                 "28000",
@@ -120,51 +121,73 @@ impl BackendError {
             ),
             Self::ReplicationWithToken => (
                 "0A000",
-                Some("RDS accepts IAM tokens for ordinary sessions only".into()),
+                Some("RDS accepts IAM tokens for ordinary sessions only"),
                 Some("use auth = \"password\" for replication".into()),
             ),
             Self::TlsRefused { .. } => (
                 "08001",
-                Some("tokens and passwords are only sent over verified TLS, and the server answered N to the TLS request".into()),
-                Some("is this the RDS endpoint, or a tunnel to something else? RDS always offers TLS".into()),
+                Some(
+                    "tokens and passwords are only sent over verified TLS, and the server answered N to the TLS \
+                     request",
+                ),
+                Some(
+                    "is this the RDS endpoint, or a tunnel to something else? RDS always offers TLS"
+                        .into(),
+                ),
             ),
             Self::TokenNotWanted { user, .. } => (
                 "28000",
-                Some("PostgreSQL on RDS asks for a clear-text password, which is where the token goes, only from members of rds_iam".into()),
-                Some(format!("run as an administrator: GRANT rds_iam TO \"{user}\"; and check that IAM authentication is enabled on the instance")),
+                Some(
+                    "PostgreSQL on RDS asks only members of rds_iam for a clear-text password, which is where the \
+                     token goes",
+                ),
+                Some(format!(
+                    "run as an administrator: GRANT rds_iam TO \"{user}\"; and check that IAM authentication is \
+                     enabled on the instance"
+                )),
             ),
             Self::UnsupportedMethod { .. } | Self::Protocol { .. } => {
                 ("08P01", None, Some("is this a PostgreSQL server?".into()))
             }
             Self::UserNotText => ("28000", None, Some("name the user in the database URL".into())),
-            Self::TimedOut { .. } => ("08001", None, Some("raise connect_timeout, or see why the server is slow".into())),
-            Self::Broken { .. } => ("08006", None, None),
-            Self::Refused { said, token_for, .. } => return refused(said, token_for.as_deref()),
-            Self::Dial(_) | Self::Endpoint(_) | Self::Identity(_) | Self::Tls(_) => ("08006", None, None),
+            Self::TimedOut { .. } => (
+                "08001",
+                None,
+                Some("raise connect_timeout, or see why the server is slow".into()),
+            ),
+            Self::Broken { .. }
+            | Self::Dial(_)
+            | Self::Endpoint(_)
+            | Self::Identity(_)
+            | Self::Refused { .. }
+            | Self::Tls(_) => ("08006", None, None),
         }
     }
 }
 
 /// The server's own fields, with ours where it has none and the cause is ours to explain.
-fn refused(
-    said: &Notice,
-    token_for: Option<&str>,
-) -> (&'static str, Option<String>, Option<String>) {
-    let Some(token_for) =
-        token_for.filter(|_| said.sqlstate == "28000" && said.message.contains("PAM"))
-    else {
-        return ("", said.detail.clone(), said.hint.clone());
+fn refused(said: &Notice, token_for: Option<&str>) -> ClientError {
+    let mut error = ClientError {
+        sqlstate: said.sqlstate.clone().into(),
+        message: said.message.clone(),
+        detail: said.detail.clone(),
+        hint: said.hint.clone(),
     };
-    let detail = format!("rds-sidecar logged in with an IAM token signed for {token_for}");
-    let hint = "the role needs rds-db:connect on arn:aws:rds-db:REGION:ACCOUNT:dbuser:RESOURCE-ID/USER with the \
-                instance's DbiResourceId (db-..., cluster-... for Aurora) and the user in its exact case; IAM \
-                authentication must be enabled on the instance; where the endpoint is an alias or a tunnel, set sign_host";
-    (
-        "",
-        said.detail.clone().or(Some(detail)),
-        said.hint.clone().or_else(|| Some(hint.into())),
-    )
+    if let Some(token_for) = token_for
+        && said.sqlstate == "28000"
+        && said.message.contains("PAM")
+    {
+        error.detail.get_or_insert_with(|| {
+            format!("rds-sidecar logged in with an IAM token signed for {token_for}")
+        });
+        error.hint.get_or_insert_with(|| PAM_HINT.into());
+    }
+    error
 }
+
+const PAM_HINT: &str = "the role needs rds-db:connect on arn:aws:rds-db:REGION:ACCOUNT:dbuser:RESOURCE-ID/USER with the \
+    instance's DbiResourceId (db-..., or cluster-... for Aurora) and the user in its exact case; IAM authentication \
+    must be enabled on the instance; where the endpoint is an alias or a tunnel, set sign_host";
 
 impl Fault for BackendError {
     fn blame(&self) -> Blame {
@@ -211,29 +234,33 @@ impl Fault for BackendError {
 
     fn for_client(&self) -> ClientError {
         match self {
-            Self::Dial(error) => return error.for_client(),
-            Self::Endpoint(error) => return error.for_client(),
-            Self::Identity(error) => return error.for_client(),
-            Self::Tls(error) => return error.for_client(),
-            _ => {}
-        }
-        let (sqlstate, detail, hint) = self.told();
-        match self {
+            Self::Dial(error) => signed(error.for_client()),
+            Self::Endpoint(error) => signed(error.for_client()),
+            Self::Identity(error) => signed(error.for_client()),
+            Self::Tls(error) => signed(error.for_client()),
             // "Errors of the upstream login must reach the client with the original SQLSTATE and text."
-            Self::Refused { said, .. } => ClientError {
-                sqlstate: said.sqlstate.clone().into(),
-                message: said.message.clone(),
-                detail,
-                hint,
-            },
-            _ => ClientError {
-                sqlstate: sqlstate.into(),
-                message: format!("rds-sidecar: {self}"),
-                detail,
-                hint,
-            },
+            Self::Refused {
+                said, token_for, ..
+            } => refused(said, token_for.as_deref()),
+            _ => {
+                let (sqlstate, detail, hint) = self.told();
+                signed(ClientError {
+                    sqlstate: sqlstate.into(),
+                    message: self.to_string(),
+                    detail: detail.map(str::to_owned),
+                    hint,
+                })
+            }
         }
     }
+}
+
+/// Says who speaks, where it is not the server.
+fn signed(mut error: ClientError) -> ClientError {
+    if !error.message.starts_with("rds-sidecar: ") {
+        error.message.insert_str(0, "rds-sidecar: ");
+    }
+    error
 }
 
 #[cfg(test)]

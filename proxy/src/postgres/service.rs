@@ -11,6 +11,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
 use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::Instrument;
 
@@ -67,6 +68,8 @@ pub struct Service {
     pub cancels: Arc<Registry>,
     /// More clients than this at once are refused (53300).
     pub clients_max: u64,
+    /// Why the last upstream login failed; none when it did not.
+    pub failures: watch::Receiver<Option<BackendError>>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The wish to end.
