@@ -90,3 +90,6 @@ impl fmt::Debug for DefaultChain {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

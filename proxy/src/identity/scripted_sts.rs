@@ -7,10 +7,13 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use crate::identity::text;
 
@@ -34,12 +37,7 @@ pub(crate) struct ScriptedSts {
 
 impl ScriptedSts {
     pub(crate) async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let sts = Self {
-            url: format!("http://{}", listener.local_addr().unwrap()),
-            script: Arc::new(Mutex::new(answers.into_iter().collect())),
-            asked: Arc::default(),
-        };
+        let (sts, listener) = Self::bind("http", answers).await;
         let server = sts.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -47,6 +45,44 @@ impl ScriptedSts {
             }
         });
         sts
+    }
+
+    /// The same over TLS, with a certificate for `localhost` that its own PEM file vouches for.
+    pub(crate) async fn start_tls(answers: impl IntoIterator<Item = Answer>) -> (Self, String) {
+        let (mut sts, listener) = Self::bind("https", answers).await;
+        sts.url = sts.url.replace("127.0.0.1", "localhost");
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let server = sts.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (server, acceptor) = (server.clone(), acceptor.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        server.serve(stream).await;
+                    }
+                });
+            }
+        });
+        (sts, made.cert.pem())
+    }
+
+    async fn bind(scheme: &str, answers: impl IntoIterator<Item = Answer>) -> (Self, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sts = Self {
+            url: format!("{scheme}://{}", listener.local_addr().unwrap()),
+            script: Arc::new(Mutex::new(answers.into_iter().collect())),
+            asked: Arc::default(),
+        };
+        (sts, listener)
     }
 
     /// From now on, these.
@@ -72,7 +108,7 @@ impl ScriptedSts {
         )
     }
 
-    async fn serve(self, mut stream: TcpStream) {
+    async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         while let Some(body) = read_request(&mut stream).await {
             let answer = {
                 self.asked.lock().push(body);
@@ -100,7 +136,7 @@ impl ScriptedSts {
     }
 }
 
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();

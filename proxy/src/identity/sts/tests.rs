@@ -228,6 +228,31 @@ async fn an_endpoint_of_its_own_needs_no_region_but_a_chain_does() {
     );
 }
 
+#[tokio::test]
+async fn the_ca_bundle_is_honoured_and_without_it_the_certificate_refused() {
+    let (server, pem) = ScriptedSts::start_tls([Answer::credentials(WEB, in_seconds(3_600))]).await;
+    let error = asking(&server.url)
+        .with_id_token(ROLE, &token())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(error.hint().unwrap().contains("AWS_CA_BUNDLE"), "{error:?}");
+    assert_eq!(
+        server.calls(),
+        0,
+        "nothing was sent to a server that is not proven"
+    );
+
+    let bundle = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(bundle.path(), pem).unwrap();
+    let http = http::client(Some(bundle.path()), Some(&server.url)).unwrap();
+    let sts = Sts {
+        http,
+        ..asking(&server.url)
+    };
+    sts.with_id_token(ROLE, &token()).await.unwrap();
+}
+
 #[test]
 fn debug_shows_no_token() {
     let secret = SecretString::from(token().text.expose_secret());
