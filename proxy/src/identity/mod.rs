@@ -79,7 +79,7 @@ enum Source {
     Chain(Arc<DefaultChain>),
     WebIdentity {
         role_arn: String,
-        tokens: TokenSource,
+        tokens: Box<TokenSource>,
     },
 }
 
@@ -105,11 +105,11 @@ impl Identity {
         let source = match &config.role_arn {
             Some(role_arn) => Source::WebIdentity {
                 role_arn: role_arn.clone(),
-                tokens: TokenSource::new(
+                tokens: Box::new(TokenSource::new(
                     config.id_token.clone(),
                     config.gitlab.clone(),
                     clock.clone(),
-                ),
+                )),
             },
             None => Source::Chain(Arc::new(DefaultChain::new(
                 config.profile.clone(),

@@ -2,6 +2,7 @@
 //!
 //! The messages are STS's own as seen in the wild (facts/gitlab.md, section 8 has a source for each).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write;
 
@@ -192,17 +193,14 @@ impl Refusal {
 
     /// What to change.
     pub(super) fn hint(&self) -> String {
-        let issuer = self
-            .claims
-            .as_ref()
-            .map_or("https://gitlab.com", |claims| claims.iss.as_str());
-        let provider = self.provider_arn(issuer);
-        let audience = self
-            .claims
-            .as_ref()
-            .and_then(|claims| claims.aud.first())
-            .map_or("?", String::as_str);
-        let role = self.role_arn.rsplit('/').next().unwrap_or("?");
+        let claims = self.claims.as_ref();
+        let iss = claims.map_or("https://gitlab.com", |claims| claims.iss.as_str());
+        let arn = self.provider_arn(iss);
+        let aud = claims.and_then(|claims| claims.aud.first());
+        // Claims come from outside, and these are to be pasted into a shell.
+        let (issuer, provider) = (shell_word(iss), shell_word(&arn));
+        let audience = shell_word(aud.map_or("?", String::as_str));
+        let role = shell_word(self.role_arn.rsplit('/').next().unwrap_or("?"));
         match self.cause {
             Cause::ChainForbidden => format!(
                 "allow sts:AssumeRole on {} in the policy of the role before it, and name that role in its trust policy",
@@ -243,7 +241,7 @@ impl Refusal {
                  --thumbprint-list <SHA-1 of the top certificate that {issuer} presents>"
             ),
             Cause::TokenExpired | Cause::TokenTooOld => expired_hint().to_owned(),
-            Cause::TrustPolicy => self.trust_policy(issuer, &provider),
+            Cause::TrustPolicy => self.trust_policy(iss, &arn),
             Cause::Unexpected | Cause::Validation => {
                 format!("check role_arn ({}) and session_name", self.role_arn)
             }
@@ -294,6 +292,15 @@ pub(super) fn message(words: Option<&str>) -> String {
     words
         .filter(|words| !words.is_empty())
         .map_or_else(|| "(no message)".to_owned(), text::printable)
+}
+
+/// `text` as one word of a shell.
+fn shell_word(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,?".contains(c);
+    match text.chars().all(plain) {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(format!("'{}'", text.replace('\'', r"'\''"))),
+    }
 }
 
 /// How IAM names a provider: the issuer without its scheme.

@@ -204,26 +204,31 @@ struct Call<'a> {
     token: Option<&'a IdToken>,
 }
 
-/// The innermost reasons are the telling ones: `Connection refused`, `UnknownIssuer`.
+/// What went wrong on the way. The innermost two reasons are the telling ones: `tcp connect error: Connection
+/// refused`, `invalid peer certificate: UnknownIssuer`.
 fn network_reason<E, R>(error: &SdkError<E, R>) -> String
 where
     E: std::error::Error + 'static,
     R: std::fmt::Debug,
 {
-    let mut words = vec![match error {
-        SdkError::TimeoutError(_) => "no answer in time".to_owned(),
-        SdkError::ResponseError(_) => "what answered is not STS".to_owned(),
-        SdkError::ConstructionFailure(_) => "the request could not be made".to_owned(),
-        _ => error.to_string(),
-    }];
+    let what = match error {
+        SdkError::TimeoutError(_) => Some("no answer in time"),
+        SdkError::ResponseError(_) => Some("what answered is not STS"),
+        SdkError::ConstructionFailure(_) => Some("the request could not be made"),
+        _ => None,
+    };
+    let mut reasons = Vec::new();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        let text = inner.to_string();
-        if words.last() != Some(&text) {
-            words.push(text);
-        }
+        reasons.push(inner.to_string());
         source = inner.source();
     }
+    reasons.dedup();
+    let telling = reasons.split_off(reasons.len().saturating_sub(2));
+    let words: Vec<&str> = what
+        .into_iter()
+        .chain(telling.iter().map(String::as_str))
+        .collect();
     words.join(": ")
 }
 

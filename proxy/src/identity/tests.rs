@@ -194,6 +194,26 @@ async fn another_token_in_the_file_ends_the_memory_of_a_refusal() {
 }
 
 #[tokio::test]
+async fn another_token_in_the_file_is_noticed_without_any_client() {
+    let sts = ScriptedSts::start([no()]).await;
+    let (_directory, path, _, identity) = from_file(&sts).await;
+    std::fs::write(&path, id_token("77").expose_secret()).unwrap();
+    identity.credentials().await.unwrap_err();
+    identity.sleep(Duration::from_secs(3_600)).await;
+    assert!(
+        identity.cache.refused_token().is_some(),
+        "the same token remains refused"
+    );
+    std::fs::write(
+        &path,
+        jwt(r#"{"iss":"i","sub":"s","aud":"a","exp":9999999999}"#).expose_secret(),
+    )
+    .unwrap();
+    identity.sleep(Duration::from_secs(3_600)).await;
+    assert!(identity.cache.refused_token().is_none());
+}
+
+#[tokio::test]
 async fn a_client_is_held_until_the_token_comes() {
     let sts = ScriptedSts::start([yes(3_600)]).await;
     let (_directory, path, _, identity) = from_file(&sts).await;

@@ -200,3 +200,16 @@ fn only_what_mends_itself_is_tried_again() {
         );
     }
 }
+
+#[test]
+fn claims_in_a_command_to_paste_cannot_become_commands() {
+    let mut refusal = refusal("InvalidIdentityToken", "Incorrect token audience", false);
+    if let Some(claims) = &mut refusal.claims {
+        claims.aud = vec!["x; it's $(reboot)".to_owned()];
+    }
+    let hint = refusal.hint();
+    assert!(
+        hint.contains(r"--client-id 'x; it'\''s $(reboot)', or set"),
+        "{hint}"
+    );
+}
