@@ -10,6 +10,9 @@ use crate::identity::IdentityState;
 use crate::pool::Stats;
 use crate::postgres::metrics::Snapshot;
 
+/// Name, help, and how it is read.
+type Counter<F> = (&'static str, &'static str, F);
+
 /// The function that writes the page.
 pub(super) fn page(app: &Arc<App>) -> Arc<dyn Fn() -> String + Send + Sync> {
     let mut metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
@@ -51,7 +54,7 @@ fn identity(metrics: &mut Metrics, app: &Arc<App>) {
 }
 
 fn clients(metrics: &mut Metrics, app: &Arc<App>) {
-    let counters: [(&'static str, &'static str, fn(&Snapshot) -> u64); 8] = [
+    let counters: [Counter<fn(&Snapshot) -> u64>; 8] = [
         ("clients_opened", "Client connections accepted", |s| {
             s.clients_opened
         }),
@@ -136,7 +139,7 @@ fn pools(metrics: &mut Metrics, app: &Arc<App>) {
 }
 
 fn pool_counters(metrics: &mut Metrics, app: &Arc<App>) {
-    let counters: [(&'static str, &'static str, fn(&mut Samples, &str, &Stats)); 6] = [
+    let counters: [Counter<fn(&mut Samples, &str, &Stats)>; 6] = [
         (
             "pool_leases_opened",
             "Connections lent",

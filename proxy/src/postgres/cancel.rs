@@ -138,7 +138,10 @@ impl Drop for Inside<'_> {
 
 /// The sessions of one listener, by the keys their clients hold.
 #[derive(Debug, Default)]
-pub struct Registry(Mutex<HashMap<u32, Vec<(Vec<u8>, Arc<Victim>)>>>);
+pub struct Registry(Mutex<HashMap<u32, Vec<Session>>>);
+
+/// A client's secret, and whom it may cancel.
+type Session = (Vec<u8>, Arc<Victim>);
 
 impl Registry {
     /// Makes a key for the client of this session; it is valid as long as the registration lives.

@@ -22,16 +22,20 @@ pub struct Key {
 
 impl Key {
     /// From what the client asked for and what is configured. `None` when the client names no user.
+    ///
+    /// libpq always names a database: the user's name where it was told none. So a database with the name of the
+    /// client's user counts as none: then the configured default holds, else the name of the upstream user.
     pub fn new(startup: &Startup, database: &config::Database) -> Option<Self> {
         let client_user = startup.parameter("user").filter(|user| !user.is_empty())?;
         let user = database.user.as_deref().map_or(client_user, str::as_bytes);
-        let named = startup
-            .parameter("database")
-            .filter(|name| !name.is_empty());
         let default = database
             .default_database
             .as_deref()
             .map_or(user, str::as_bytes);
+        let named = startup
+            .parameter("database")
+            .filter(|name| !name.is_empty() && *name != client_user)
+            .unwrap_or(default);
         let mut parameters: Vec<_> = startup
             .parameters
             .iter()
@@ -41,7 +45,7 @@ impl Key {
         parameters.sort();
         Some(Self {
             user: user.to_vec(),
-            database: named.unwrap_or(default).to_vec(),
+            database: named.to_vec(),
             replication: startup.parameter("replication").is_some_and(is_replication),
             parameters,
         })

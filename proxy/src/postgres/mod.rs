@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - `wire`: bytes of the protocol (pure)
-//! - `front`: the application up to its startup packet; `scram`: does it know the shared secret (pure)
+//! - `front`: the application up to its startup packet; `prove`, `scram` (pure): does it know the shared secret
 //! - `key`, `backend`, `login`, `error`: upstream connections as the pool sees them
 //! - `tracker`, `observe`, `statement`: where the conversation stands (pure)
 //! - `relay`: moves the bytes; `settle`: brings a server to rest after its client is gone
@@ -20,6 +20,7 @@ pub mod key;
 pub mod login;
 pub mod metrics;
 pub mod observe;
+pub mod prove;
 pub mod relay;
 pub mod scram;
 pub mod service;

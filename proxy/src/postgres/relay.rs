@@ -128,11 +128,9 @@ impl Relay {
         self.up.again = true;
     }
 
-    /// True when all the client sent was passed on, to the end of a message.
+    /// True when the server got whole messages only. What is held back was never passed on.
     pub fn client_complete(&self) -> bool {
-        self.up.held.is_empty()
-            && self.up.unsent.is_empty()
-            && self.observer.client_message_complete()
+        self.up.unsent.is_empty() && self.observer.client_message_complete()
     }
 
     /// Looks at what the server said after the client left, and drops it; `None` when it is not the protocol.
@@ -169,6 +167,7 @@ impl Relay {
     fn between_transactions(&self) -> bool {
         self.observer.tracker.standing() == Standing::Ready(Transaction::Idle)
             && self.client_complete()
+            && self.up.held.is_empty()
             && self.down.held.is_empty()
             && self.down.unsent.is_empty()
     }

@@ -23,8 +23,8 @@ use super::front::ClientIo;
 use super::front::Hello;
 use super::front::hello;
 use super::key::Key;
-use super::login::receive;
 use super::metrics::Metrics;
+use super::prove;
 use super::relay::End;
 use super::relay::Relay;
 use super::scram;
@@ -48,8 +48,6 @@ use crate::tls::ClientAcceptor;
 
 /// PostgreSQL's `authentication_timeout`: a client that does not get to the point is dropped without a word.
 const STARTUP_TIME_MAX: Duration = Duration::from_secs(60);
-/// A PasswordMessage or SASL message of a client.
-const AUTH_BYTES_MAX: usize = 64 * 1024;
 /// What a client may send ahead of its session, while it waits in the queue. Then it is held back.
 const EARLY_BYTES_MAX: usize = 16 * 1024;
 
@@ -162,7 +160,7 @@ impl Service {
         let Some(verifier) = &self.secret else {
             return Ok(());
         };
-        match timeout(STARTUP_TIME_MAX, scram_exchange(verifier, io)).await {
+        match timeout(STARTUP_TIME_MAX, prove::exchange(verifier, io)).await {
             Err(_elapsed) => Err(Refusal::Gone),
             Ok(Ok(())) => Ok(()),
             Ok(Err(Some(ScramError::FalseProof))) => {
@@ -309,38 +307,6 @@ async fn client_gone(io: &mut ClientIo, early: &mut Vec<u8>) {
         Poll::Pending
     })
     .await;
-}
-
-/// `Err(None)`: the client went away.
-async fn scram_exchange(
-    verifier: &scram::Verifier,
-    io: &mut ClientIo,
-) -> Result<(), Option<ScramError>> {
-    let mut out = Vec::new();
-    auth::put_sasl(&mut out, scram::MECHANISM);
-    io.write_all(&out).await.map_err(|_| None)?;
-    let body = sasl_message(io).await?;
-    let (mechanism, first) = auth::sasl_initial(&body).map_err(|_| ScramError::Malformed)?;
-    if mechanism != scram::MECHANISM {
-        return Err(Some(ScramError::Malformed));
-    }
-    let nonce: u128 = rand::random();
-    let exchange = verifier.start(first, &format!("{nonce:032x}"))?;
-    out.clear();
-    auth::put_sasl_data(&mut out, false, exchange.server_first().as_bytes());
-    io.write_all(&out).await.map_err(|_| None)?;
-    let last = exchange.finish(&sasl_message(io).await?)?;
-    out.clear();
-    auth::put_sasl_data(&mut out, true, last.as_bytes());
-    io.write_all(&out).await.map_err(|_| None)
-}
-
-async fn sasl_message(io: &mut ClientIo) -> Result<Vec<u8>, Option<ScramError>> {
-    match receive(io, AUTH_BYTES_MAX).await {
-        Ok((b'p', body)) => Ok(body),
-        Ok(_) => Err(Some(ScramError::Malformed)),
-        Err(_) => Err(None),
-    }
 }
 
 fn notice_of_wait(waiting: String) -> Vec<u8> {

@@ -127,7 +127,7 @@ async fn a_message_larger_than_every_buffer_streams_both_ways() {
                 database_read.read_exact(&mut got_up),
                 app_read.read_exact(&mut got_down),
             );
-            (a.unwrap(), b.unwrap(), c.unwrap(), d.unwrap());
+            assert!(a.is_ok() && b.is_ok() && c.is_ok() && d.is_ok());
             assert!(got_up == up && got_down == down);
         })
         .await;
@@ -160,6 +160,7 @@ async fn what_precedes_goodbye_is_passed_on_and_goodbye_is_not() {
         .await
         .unwrap();
     assert!(matches!(stage.end().await, End::ClientTerminated));
+    assert!(stage.relay.client_complete(), "goodbye is no half message");
     expect(&mut stage.database, &sync).await;
     drop(stage.server);
     assert_eq!(stage.database.read(&mut [0]).await.unwrap(), 0);
@@ -182,10 +183,18 @@ async fn the_servers_last_words_reach_the_client() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_vanishes_mid_message_is_not_complete() {
     let mut stage = Stage::new(64);
-    stage.app.write_all(b"Q\0\0\0\x0cSEL").await.unwrap();
+    stage.app.write_all(b"d\0\0\0\x0cSEL").await.unwrap();
     stage.app.shutdown().await.unwrap();
     assert!(matches!(stage.end().await, End::ClientGone(None)));
     assert!(!stage.relay.client_complete());
+    let mut stage = Stage::new(64);
+    stage.app.write_all(b"Q\0\0\0\x0cSEL").await.unwrap();
+    stage.app.shutdown().await.unwrap();
+    assert!(matches!(stage.end().await, End::ClientGone(None)));
+    assert!(
+        stage.relay.client_complete(),
+        "a statement cut short was held back: the server knows nothing of it"
+    );
 }
 
 #[tokio::test(start_paused = true)]
