@@ -10,8 +10,10 @@ use crate::identity::IdentityState;
 use crate::pool::Stats;
 use crate::postgres::metrics::Snapshot;
 
-/// Name, help, and how it is read.
-type Counter<F> = (&'static str, &'static str, F);
+/// How a count of one listener is read.
+type ReadCount = fn(&Snapshot) -> u64;
+/// How the counts of one pool are read.
+type ReadPool = fn(&mut Samples, &str, &Stats);
 
 /// The function that writes the page.
 pub(super) fn page(app: &Arc<App>) -> Arc<dyn Fn() -> String + Send + Sync> {
@@ -54,7 +56,7 @@ fn identity(metrics: &mut Metrics, app: &Arc<App>) {
 }
 
 fn clients(metrics: &mut Metrics, app: &Arc<App>) {
-    let counters: [Counter<fn(&Snapshot) -> u64>; 8] = [
+    let counters: [(&'static str, &'static str, ReadCount); 8] = [
         ("clients_opened", "Client connections accepted", |s| {
             s.clients_opened
         }),
@@ -139,7 +141,7 @@ fn pools(metrics: &mut Metrics, app: &Arc<App>) {
 }
 
 fn pool_counters(metrics: &mut Metrics, app: &Arc<App>) {
-    let counters: [Counter<fn(&mut Samples, &str, &Stats)>; 6] = [
+    let counters: [(&'static str, &'static str, ReadPool); 6] = [
         (
             "pool_leases_opened",
             "Connections lent",
@@ -213,7 +215,7 @@ fn each_pool(
     app: &Arc<App>,
     name: &'static str,
     help: &'static str,
-    read: fn(&mut Samples, &str, &Stats),
+    read: ReadPool,
 ) {
     let of = Arc::clone(app);
     metrics.gauge(name, help, move |out| {
