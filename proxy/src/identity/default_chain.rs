@@ -15,6 +15,8 @@ use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::config::SharedHttpClient;
 use tokio::sync::OnceCell;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use crate::identity::error::IdentityError;
 use crate::identity::text;
@@ -41,9 +43,14 @@ impl DefaultChain {
         &self,
         region: Option<&str>,
     ) -> Result<Credentials, IdentityError> {
-        let chain = self.built.get_or_init(|| self.build(region)).await;
-        chain
-            .provide_credentials()
+        // The chain logs its failures as warnings, with all that a credential_process wrote to its stderr. The
+        // error says the same without that.
+        let asked = async {
+            let chain = self.built.get_or_init(|| self.build(region)).await;
+            chain.provide_credentials().await
+        };
+        asked
+            .with_subscriber(NoSubscriber::new())
             .await
             .map_err(|error| self.explain(&error))
     }
@@ -90,6 +97,3 @@ impl fmt::Debug for DefaultChain {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;
