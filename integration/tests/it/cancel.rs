@@ -1,0 +1,1 @@
+//! Cancelling a statement reaches the right session and never a later one.

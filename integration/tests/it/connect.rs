@@ -1,0 +1,1 @@
+//! From the first byte to the first ReadyForQuery.

@@ -1,0 +1,1 @@
+//! COPY in both directions, and what is too big for any buffer.

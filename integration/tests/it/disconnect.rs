@@ -1,0 +1,1 @@
+//! What happens when either side goes away.

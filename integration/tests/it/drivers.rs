@@ -1,0 +1,1 @@
+//! Real drivers on the way a test suite would use them.

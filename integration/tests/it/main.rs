@@ -1,0 +1,13 @@
+//! rds-sidecar end to end: the real binary between real clients and a real PostgreSQL that logs in as RDS's does.
+
+mod cancel;
+mod connect;
+mod copy;
+mod disconnect;
+mod drivers;
+mod memory;
+mod pool;
+mod query;
+mod refusals;
+mod secrets;
+mod shutdown;

@@ -1,0 +1,1 @@
+//! Memory per connection is bounded, whatever passes through.

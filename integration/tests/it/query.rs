@@ -1,0 +1,1 @@
+//! Simple and extended queries answer byte for byte as a direct connection does.

@@ -1,0 +1,1 @@
+//! The sidecar ends gracefully, and quickly when told twice.
