@@ -217,10 +217,9 @@ impl<K: Clone + Eq + Hash> Core<K> {
 
     /// A client gives its connection back.
     pub(super) fn release(&mut self, id: ConnId, now: Instant) -> Release {
-        let Some(held) = self.leased.remove(&id) else {
+        let Some(held) = self.leased.get(&id).copied() else {
             return Release::Close;
         };
-        self.counters.leases.released += 1;
         let end = match held.fate {
             Fate::Close(why) => Some(why),
             Fate::Doubtful | Fate::Keep if self.mode == Mode::Draining => Some(Ended::Drained),
@@ -228,6 +227,8 @@ impl<K: Clone + Eq + Hash> Core<K> {
             Fate::Doubtful | Fate::Keep if self.is_claimed(held.key, now) => Some(Ended::Evicted),
             Fate::Doubtful | Fate::Keep => None,
         };
+        self.leased.remove(&id);
+        self.counters.leases.released += 1;
         match end {
             Some(why) => {
                 self.begin_closing(id, held.key, why);

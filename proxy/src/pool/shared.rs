@@ -249,6 +249,8 @@ impl<B: Backend> Shared<B> {
             // A client that left at this moment needs no telling.
             drop(sender.send(Err(CheckoutError::ShuttingDown)));
         }
+        // `maintain` ends, whether it sleeps now or is about to.
+        self.alarm.notify_waiters();
         self.alarm.notify_one();
         closing
     }

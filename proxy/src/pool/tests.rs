@@ -7,6 +7,7 @@
     clippy::panic
 )]
 
+mod endings;
 mod fake;
 mod limits;
 mod queue;

@@ -1,1 +1,12 @@
-//! The core alone.
+//! The core alone: rules one by one, and against a naive model.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod model;
+mod random;
+mod rules;

@@ -62,6 +62,24 @@ pub(super) struct Server {
     pub(super) world: Mutex<World>,
 }
 
+impl Server {
+    pub(super) fn open(&self) -> usize {
+        self.world.lock().open.len()
+    }
+
+    pub(super) fn open_max(&self) -> usize {
+        self.world.lock().open_max
+    }
+
+    pub(super) fn dials(&self) -> u64 {
+        self.world.lock().dials
+    }
+
+    pub(super) fn polite(&self) -> u64 {
+        self.world.lock().polite
+    }
+}
+
 #[derive(Default)]
 pub(super) struct World {
     pub(super) open: HashMap<u64, &'static str>,
@@ -91,12 +109,12 @@ impl Backend for Fake {
     type Error = Failure;
 
     async fn dial(&self, key: &&'static str) -> Result<Conn, Failure> {
-        let takes = {
+        let (takes, number) = {
             let mut world = self.0.world.lock();
             world.dials += 1;
             world.dialling += 1;
             world.dialling_max = world.dialling_max.max(world.dialling);
-            world.dial_takes
+            (world.dial_takes, world.dials)
         };
         sleep(takes).await;
         let mut world = self.0.world.lock();
@@ -111,7 +129,6 @@ impl Backend for Fake {
                 retry: Retry::LimitReached,
             });
         }
-        let number = world.dials;
         world.open.insert(number, key);
         world.open_max = world.open_max.max(world.open.len());
         Ok(Conn {
