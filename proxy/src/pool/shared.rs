@@ -243,7 +243,7 @@ impl<B: Backend> Shared<B> {
                 .iter()
                 .filter_map(|ticket| state.waiters.remove(ticket))
                 .collect();
-            (told, state.core.closing_ids())
+            (told, state.core.leaving_ids())
         });
         for sender in told {
             // A client that left at this moment needs no telling.

@@ -7,6 +7,7 @@
     clippy::panic
 )]
 
+mod judge;
 mod model;
 mod random;
 mod rules;

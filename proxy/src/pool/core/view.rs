@@ -58,9 +58,10 @@ impl<K: Clone + Eq + Hash> Core<K> {
         ids.iter().any(left)
     }
 
-    /// The connections being closed.
-    pub(in crate::pool) fn closing_ids(&self) -> Vec<ConnId> {
-        self.closing.keys().copied().collect()
+    /// The connections being closed, and those being reset.
+    pub(in crate::pool) fn leaving_ids(&self) -> Vec<ConnId> {
+        let leaving = self.closing.keys().chain(self.resetting.keys());
+        leaving.copied().collect()
     }
 
     /// Whether the pool refuses everybody.

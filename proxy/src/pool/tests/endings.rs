@@ -181,12 +181,17 @@ async fn drain_refuses_and_closes() {
     let maintaining = tokio::spawn(pool.clone().maintain());
     let waiting = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.checkout(&"b").await }
+        async move { pool.checkout(&"a").await }
     });
     settle().await;
     assert_eq!(pool.stats().waiting, 1);
-    let both = async { tokio::join!(idle.release(), pool.drain()) };
-    both.await;
+    server.world.lock().reset_takes = Duration::from_millis(50);
+    let releasing = tokio::spawn(idle.release());
+    settle().await;
+    assert_eq!(pool.stats().resetting, 1);
+    pool.drain().await;
+    assert_eq!(server.open(), 1, "also the one that was being reset");
+    releasing.await.unwrap();
     let error = waiting.await.unwrap().unwrap_err();
     assert!(matches!(error, CheckoutError::ShuttingDown));
     assert_eq!(error.for_client().sqlstate, "57P03");
@@ -194,7 +199,6 @@ async fn drain_refuses_and_closes() {
         pool.checkout(&"a").await.unwrap_err(),
         CheckoutError::ShuttingDown
     ));
-    assert_eq!(server.open(), 1);
     used.release().await;
     assert_eq!((server.open(), server.polite()), (0, 2));
     sleep(Duration::from_millis(1)).await;
