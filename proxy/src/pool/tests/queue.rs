@@ -140,6 +140,32 @@ async fn a_client_that_leaves_wastes_no_login() {
     assert_eq!(pool.stats().counters.cancelled, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_nobody_takes_goes_to_the_next() {
+    let (pool, server) = pool(&limits(1));
+    let held = pool.checkout(&"a").await.unwrap();
+    let mut leaving = Box::pin(pool.checkout(&"a"));
+    assert!(
+        leaving
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+    );
+    let mut staying = Box::pin(pool.checkout(&"a"));
+    assert!(
+        staying
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+    );
+    held.release().await;
+    assert_eq!((pool.stats().leased, pool.stats().waiting), (1, 1));
+    drop(leaving);
+    let lease = staying.await.unwrap();
+    assert_eq!((lease.number, server.dials()), (1, 1));
+    assert_eq!(pool.stats().counters.leases.undelivered, 1);
+}
+
 // Dropped after `polls` polls, at every moment of a checkout that first waits for a login, then for a release.
 #[tokio::test(start_paused = true)]
 async fn a_checkout_dropped_at_any_moment_loses_nothing() {

@@ -38,6 +38,13 @@ impl Model {
         self.queue.iter().any(claims)
     }
 
+    /// Clients that nothing under way will serve.
+    pub(super) fn uncovered(&self) -> usize {
+        let keys: BTreeSet<Key> = self.queue.iter().map(|(_, key)| *key).collect();
+        let of_key = |key: Key| self.waiters(key).len().saturating_sub(self.coming(key));
+        keys.into_iter().map(of_key).sum()
+    }
+
     pub(super) fn coming(&self, key: Key) -> usize {
         let under_way =
             |conn: &&Conn| conn.at == At::Dialling || (conn.at == At::Resetting && !conn.slow);

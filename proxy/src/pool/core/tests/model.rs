@@ -284,9 +284,21 @@ impl Model {
 
     /// Does what the core says until it has nothing more to say; then judges the result.
     fn run(&mut self) {
-        while let Some(step) = self.core.next(self.now) {
+        let evicted = |model: &Self| model.core.stats().counters.closings.evicted;
+        loop {
+            let evicted_before = evicted(self);
+            let Some(step) = self.core.next(self.now) else {
+                break;
+            };
             match step {
-                Step::Close(id) => self.shift(id, At::Idle, At::Closing),
+                Step::Close(id) => {
+                    self.shift(id, At::Idle, At::Closing);
+                    let is_needed = self.count(At::Closing) <= self.uncovered();
+                    assert!(
+                        is_needed || evicted(self) == evicted_before,
+                        "nobody needs this room"
+                    );
+                }
                 Step::Dial(id, key) => {
                     assert!(self.count(At::Dialling) < self.limits.dials_max);
                     let has_reason =

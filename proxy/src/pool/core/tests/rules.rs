@@ -152,11 +152,20 @@ fn an_idle_connection_of_another_key_makes_room() {
     let idle = model.ids(At::Idle);
     model.checkout(1);
     model.checkout(1);
-    assert_eq!(model.ids(At::Closing), idle);
+    assert_eq!(model.ids(At::Closing), idle, "leases are left alone");
     assert_eq!(model.count(At::Dialling), 0, "not before it is closed");
     model.vacate(idle[0]);
     assert_eq!(model.count(At::Dialling), 1);
     assert_eq!(model.core.stats().counters.closings.evicted, 1);
+}
+
+#[test]
+fn no_more_is_closed_than_makes_room() {
+    let mut model = with_leases(limits(3), 3);
+    (0..3).for_each(|_| give_back(&mut model));
+    model.checkout(1);
+    model.checkout(2);
+    assert_eq!((model.count(At::Closing), model.count(At::Idle)), (2, 1));
 }
 
 // Nobody starves: the busy key's connections always find a client of their own, and still the other key's is served.
