@@ -135,13 +135,27 @@ impl Model {
 
     pub(super) fn release(&mut self, id: ConnId) -> Release {
         let is_owed = self.is_owed(self.key_of(id));
+        let evicted = |model: &Self| model.core.stats().counters.closings.evicted;
+        let evicted_before = evicted(self);
         let release = self.core.release(id, self.now);
         match release {
             Release::Reset => {
                 assert!(!self.conn(id).doomed && !is_owed);
                 self.shift(id, At::Leased, At::Resetting);
             }
-            Release::Close => self.shift(id, At::Leased, At::Closing),
+            Release::Close => {
+                let key = self.key_of(id);
+                let own = self.waiters(key).first().copied();
+                let came_first = |(ticket, other): &(Ticket, Key)| {
+                    *other != key && own.is_none_or(|own| ticket.number < own.number)
+                };
+                let is_due = self.queue.iter().any(came_first);
+                assert!(
+                    is_due || evicted(self) == evicted_before,
+                    "its own client came first"
+                );
+                self.shift(id, At::Leased, At::Closing);
+            }
         }
         self.run();
         release
@@ -221,16 +235,22 @@ impl Model {
 
     pub(super) fn close_idle(&mut self, key: Key) {
         let leaving = self.core.close_idle(&|other| *other == key);
-        let mut wanted = self.waiters(key).len();
+        let kept = |conn: &&Conn| conn.key == key && conn.at == At::Dialling && !conn.doomed;
+        let dials = self.conns.iter().filter(kept).count();
         for conn in self.conns.iter_mut().filter(|conn| conn.key == key) {
             conn.doomed |= conn.at == At::Resetting || conn.at == At::Idle;
             if conn.at == At::Dialling {
                 conn.doomed |= leaving.contains(&conn.id);
-                wanted -= usize::from(!conn.doomed && wanted > 0);
             }
             let has_to_go = conn.at != At::Leased && (conn.at != At::Dialling || conn.doomed);
             assert_eq!(leaving.contains(&conn.id), has_to_go, "{conn:?}");
         }
+        let kept = self.conns.iter().filter(kept).count();
+        assert_eq!(
+            kept,
+            dials.min(self.waiters(key).len()),
+            "a dial for each client, no more"
+        );
         self.run();
         assert!(
             !self

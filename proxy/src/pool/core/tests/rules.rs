@@ -196,6 +196,16 @@ fn a_patient_client_of_another_key_takes_over() {
 }
 
 #[test]
+fn who_came_first_is_not_passed_over() {
+    let mut model = with_leases(limits(1), 1);
+    let own = model.checkout(0).unwrap();
+    model.checkout(1);
+    model.advance(millis(1_000));
+    give_back(&mut model);
+    assert_eq!(model.served.last(), Some(&own));
+}
+
+#[test]
 fn a_connection_that_no_client_of_its_key_needs_goes_to_a_stranger_at_once() {
     let mut model = with_leases(limits(1), 1);
     model.checkout(1);
