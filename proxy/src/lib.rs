@@ -6,7 +6,7 @@
 //! - [`tls`]: a connection whose peer is proven to be the named database; TLS offered to clients
 //! - [`identity`]: ID token -> STS credentials -> RDS token
 //! - [`pool`]: who gets which upstream connection, and which ones die
-//! - [`postgres`]: speaks to the application as the server and to RDS as the client
+//! - [`postgres`], [`mysql`]: speak to the application as the server and to RDS as the client
 //! - [`admin`]: HTTP for probes, metrics, identity push and shutdown
 //! - [`command`]: the subcommands that are not `run`
 //! - [`cli`], [`telemetry`], [`app`]: what was typed, logs, and the composition root
@@ -18,6 +18,7 @@ pub mod clock;
 pub mod command;
 pub mod fault;
 pub mod identity;
+pub mod mysql;
 pub mod net;
 pub mod pool;
 pub mod postgres;

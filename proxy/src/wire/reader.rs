@@ -63,6 +63,27 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
+    /// A little-endian unsigned 16-bit integer (MySQL).
+    pub fn u16_le(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    /// A little-endian unsigned 24-bit integer (MySQL).
+    pub fn u24_le(&mut self) -> Result<u32, Malformed> {
+        self.array()
+            .map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
+    }
+
+    /// A little-endian unsigned 32-bit integer (MySQL).
+    pub fn u32_le(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// A little-endian unsigned 64-bit integer (MySQL).
+    pub fn u64_le(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
     /// Bytes up to the next NUL, which is consumed and not returned.
     pub fn cstr(&mut self) -> Result<&'a [u8], Malformed> {
         let end = self
@@ -102,6 +123,16 @@ mod tests {
         assert_eq!(reader.i32_be(), Err(Malformed));
         assert_eq!(reader.cstr(), Err(Malformed));
         assert_eq!(reader.i16_be(), Ok(258));
+    }
+
+    #[test]
+    fn little_endian_integers_of_every_width() {
+        let mut reader = Reader::new(&[1, 2, 1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(reader.u16_le(), Ok(0x0201));
+        assert_eq!(reader.u24_le(), Ok(0x03_0201));
+        assert_eq!(reader.u32_le(), Ok(0x0403_0201));
+        assert_eq!(reader.u64_le(), Ok(0x0807_0605_0403_0201));
+        assert_eq!(reader.u16_le(), Err(Malformed));
     }
 
     #[test]

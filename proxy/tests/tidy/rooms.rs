@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "admin",
             "identity",
+            "mysql",
             "net",
             "pool",
             "postgres",
@@ -32,6 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("identity", &[]),
     ("lib", EVERYTHING),
     ("main", EVERYTHING),
+    ("mysql", &["identity", "net", "pool", "tls", "wire"]),
     ("net", &[]),
     ("pool", &[]),
     ("postgres", &["identity", "net", "pool", "tls", "wire"]),
@@ -45,6 +47,7 @@ const EVERYTHING: &[&str] = &[
     "cli",
     "command",
     "identity",
+    "mysql",
     "net",
     "pool",
     "postgres",
