@@ -8,7 +8,12 @@ bold=$'\e[1m' plain=$'\e[0m'
 [ -t 1 ] || bold='' plain=''
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show() { # show COMMAND...: print it as one would type it, then run it
-    printf '$ %s\n' "${*@Q}"
+    local word line='$'
+    for word; do
+        [[ $word =~ ^[A-Za-z0-9_./:=-]+$ ]] || word="'$word'"
+        line+=" $word"
+    done
+    printf '%s\n' "$line"
     "$@"
 }
 
@@ -55,6 +60,8 @@ wait_until 60 grep -qx ready "$work/sandbox.log"
 echo "a CI job would have: RDS_SIDECAR_ROLE_ARN=$RDS_SIDECAR_ROLE_ARN"
 echo "                     RDS_SIDECAR_ID_TOKEN=${RDS_SIDECAR_ID_TOKEN:0:16}... (an OIDC ID token, never shown)"
 echo "                     RDS_SIDECAR_DATABASES=$RDS_SIDECAR_DATABASES"
+claims=$(cut -d. -f2 <<<"$RDS_SIDECAR_ID_TOKEN" | tr '_-' '/+' | base64 -d 2>/dev/null || true)
+echo "the token's claims:  $(grep -oE '"(iss|sub|aud)":"[^"]*"' <<<"$claims" | tr '\n' ' ')"
 
 say "2. rds-sidecar, with that environment and nothing else"
 port=$(free_port) admin=$(free_port)
@@ -76,7 +83,7 @@ show psql -X -P pager=off -c "$question" || fail "the query failed"
 [ "$(psql -X -At -c 'select ssl from pg_stat_ssl where pid = pg_backend_pid()')" = t ] || fail "TLS to the server is off"
 
 say "4. What opened the door: an RDS token, signed for this user and endpoint, valid for 15 minutes, never stored"
-token=$(env -u PGUSER rds-sidecar token "$RDS_SIDECAR_DATABASES")
+token=$(RDS_SIDECAR_LOG_LEVEL=warn rds-sidecar token "$RDS_SIDECAR_DATABASES")
 for key in Action DBUser X-Amz-Date X-Amz-Expires; do
     printf '    %s\n' "$(grep -o "$key=[^&]*" <<<"$token")"
 done
