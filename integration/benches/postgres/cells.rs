@@ -90,7 +90,15 @@ impl fmt::Display for Cell {
             Self::Copy(Direction::In) => f.write_str("COPY in, 1 GB"),
             Self::Copy(Direction::Out) => f.write_str("COPY out, 1 GB"),
             Self::Memory(clients) => write!(f, "memory, {clients} idle clients"),
-            Self::Query(load) => write!(f, "{}, {} clients", load.protocol.name(), load.clients),
+            Self::Query(load) => {
+                let plural = if load.clients == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "{}, {} client{plural}",
+                    load.protocol.name(),
+                    load.clients
+                )
+            }
             Self::Start => f.write_str("start"),
         }
     }
