@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what cargo does not bring: a compiler, PostgreSQL, PAM headers, driver runtimes. Safe to run again;
+# Installs what cargo does not bring: a compiler, PostgreSQL, MariaDB, PAM headers, driver runtimes. Safe to run again;
 # with everything in place it takes no time and touches nothing.
 # usage: scripts/setup.sh [demo|test|bench]
 set -euo pipefail
@@ -26,6 +26,9 @@ want_servers() {
     need postgresql-client have psql
     need openssl have openssl
     need libpam0g-dev test -e /usr/include/security/pam_modules.h
+    # The server without Debian's service around it. MySQL itself the sandbox fetches, where it can be had.
+    need mariadb-server-core have /usr/sbin/mariadbd
+    need mariadb-client-core have mariadb
 }
 want_drivers() {
     need python3 have python3

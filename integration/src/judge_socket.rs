@@ -1,4 +1,5 @@
-//! The unix socket on which database servers ask the judge (the protocol is in `pam/pam_rds_iam.c`).
+//! The unix sockets on which database servers ask the judge (the protocol is in `pam/pam_rds_iam.c` and
+//! `plugin/aws_auth_plugin.c`). Each endpoint has its own.
 
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::judge::Database;
 use crate::world::World;
 
 /// PostgreSQL itself takes passwords up to 65,535 bytes.
@@ -23,26 +25,35 @@ const HEADER_BYTES_MAX: u64 = 64;
 const USER_BYTES_MAX: usize = 256;
 const QUESTION_SECONDS_MAX: u64 = 5;
 
-/// Answers until the runtime stops. `listener` is non-blocking.
-pub(crate) async fn serve(listener: StdUnixListener, world: Arc<World>) -> Result<()> {
+/// Answers for `database` until the runtime stops. `listener` is non-blocking.
+pub(crate) async fn serve(
+    listener: StdUnixListener,
+    database: Database,
+    world: Arc<World>,
+) -> Result<()> {
     let listener = UnixListener::from_std(listener)?;
+    let database = Arc::new(database);
     loop {
         let (stream, _) = listener.accept().await?;
-        let world = Arc::clone(&world);
+        let (database, world) = (Arc::clone(&database), Arc::clone(&world));
         tokio::spawn(async move {
-            if let Err(error) = answer(BufReader::new(stream), &world).await {
+            if let Err(error) = answer(BufReader::new(stream), &database, &world).await {
                 tracing::warn!("judge socket: {error:#}");
             }
         });
     }
 }
 
-async fn answer(mut stream: BufReader<UnixStream>, world: &World) -> Result<()> {
+async fn answer(
+    mut stream: BufReader<UnixStream>,
+    database: &Database,
+    world: &World,
+) -> Result<()> {
     let limit = Duration::from_secs(QUESTION_SECONDS_MAX);
     let question = timeout(limit, read_question(&mut stream)).await;
     let (user, token) = question.context("no question in time")??;
     tokio::time::sleep(Duration::from_millis(world.faults().login_delay_ms)).await;
-    let accepted = world.judge(&user, &token);
+    let accepted = world.judge(database, &user, &token);
     stream
         .write_all(if accepted { b"OK\n" } else { b"NO\n" })
         .await?;

@@ -1,9 +1,10 @@
 //! A real RDS look-alike on one machine, offline: an emulated AWS beside real database servers.
 //!
 //! # Layout
-//! - [`sandbox`]: all of it as one value; [`sidecar`]: a running `rds-sidecar` beside it.
+//! - [`sandbox`]: all of it as one value, as [`options`] ask for it; [`sidecar`]: a running `rds-sidecar` beside it.
 //! - [`oidc`]: the ID tokens' issuer. [`aws`]: account, policies, STS. [`judge`]: may this token log in.
-//! - [`servers`]: PostgreSQL as a child process. [`pki`]: its certificates. [`guard`]: nothing stays behind.
+//! - [`servers`]: PostgreSQL, MariaDB and MySQL as child processes. [`pki`]: their certificates. [`guard`]: nothing stays
+//!   behind.
 //! - [`world`]: what the services share. `http`, `control`, `judge_socket`, `relay`: the services.
 //! - [`faults`]: what goes wrong on request.
 
@@ -17,6 +18,7 @@ mod http;
 pub mod judge;
 mod judge_socket;
 pub mod oidc;
+pub mod options;
 pub mod pki;
 mod relay;
 pub mod sandbox;
@@ -25,7 +27,8 @@ pub mod sidecar;
 mod unique;
 pub mod world;
 
-pub use sandbox::Certificate;
-pub use sandbox::Options;
+pub use options::Certificate;
+pub use options::Options;
 pub use sandbox::Sandbox;
+pub use servers::mysqld::Flavor;
 pub use sidecar::Sidecar;

@@ -17,6 +17,7 @@ use clap::Command;
 use clap::builder::PossibleValuesParser;
 use clap::value_parser;
 use rds_sandbox::Certificate;
+use rds_sandbox::Flavor;
 use rds_sandbox::Options;
 use rds_sandbox::Sandbox;
 use rds_sandbox::client;
@@ -37,6 +38,8 @@ const CERTIFICATES: [(&str, Certificate); 5] = [
     ("unknown-ca", Certificate::UnknownCa),
     ("none", Certificate::None),
 ];
+
+const FLAVORS: [(&str, Flavor); 2] = [("mariadb", Flavor::MariaDb), ("mysql", Flavor::MySql)];
 
 fn main() -> ExitCode {
     log_to_stderr();
@@ -73,17 +76,45 @@ fn log_to_stderr() {
 }
 
 fn cli() -> Command {
-    let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .help(help)
-            .action(ArgAction::SetTrue)
-    };
-    let option = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help);
+    Command::new("rds-sandbox")
+        .about("A real RDS look-alike on one machine")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([
+            up_command(),
+            id_token_command(),
+            Command::new("install").about("Install the PAM module (root, once)"),
+        ])
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .help(help)
+        .action(ArgAction::SetTrue)
+}
+
+fn option(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).help(help)
+}
+
+fn up_command() -> Command {
     let certificates = PossibleValuesParser::new(CERTIFICATES.map(|(name, _)| name));
-    let up = Command::new("up")
+    Command::new("up")
         .about("Start emulated AWS and real databases; stop them all on SIGTERM or Ctrl-C")
-        .arg(flag("postgres", "Start PostgreSQL (the default)"))
+        .arg(flag(
+            "postgres",
+            "Start PostgreSQL (the default without --mysql)",
+        ))
+        .arg(
+            option("mysql", "Start MariaDB, or MySQL from Debian unstable")
+                .value_name("SERVER")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("mariadb")
+                .value_parser(PossibleValuesParser::new(FLAVORS.map(|(name, _)| name))),
+        )
         .arg(option("env-file", "Write shell variables here").value_parser(value_parser!(PathBuf)))
         .arg(
             option("max-connections", "The servers' max_connections")
@@ -102,8 +133,11 @@ fn cli() -> Command {
         .arg(flag(
             "relay",
             "Point RDS_SIDECAR_DATABASES at the fault relay",
-        ));
-    let id_token = Command::new("id-token")
+        ))
+}
+
+fn id_token_command() -> Command {
+    Command::new("id-token")
         .about("Print an ID token of the running sandbox")
         .arg(
             option("url", "The sandbox's URL")
@@ -127,31 +161,17 @@ fn cli() -> Command {
                 .default_value("3600")
                 .allow_negative_numbers(true)
                 .value_parser(value_parser!(i64)),
-        );
-    Command::new("rds-sandbox")
-        .about("A real RDS look-alike on one machine")
-        .version(env!("CARGO_PKG_VERSION"))
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommands([
-            up,
-            id_token,
-            Command::new("install").about("Install the PAM module (root, once)"),
-        ])
+        )
 }
 
 fn up(matches: &ArgMatches) -> Result<()> {
-    let wanted = matches
-        .get_one::<String>("certificate")
-        .map_or("good", String::as_str);
-    let certificate = CERTIFICATES
-        .into_iter()
-        .find(|(name, _)| *name == wanted)
-        .map(|(_, certificate)| certificate);
+    let mysql = one_of(FLAVORS, matches, "mysql");
     let options = Options {
         dir: matches.get_one::<PathBuf>("dir").cloned(),
+        postgres: matches.get_flag("postgres") || mysql.is_none(),
+        mysql,
         max_connections: matches.get_one("max-connections").copied().unwrap_or(100),
-        certificate: certificate.context("no such certificate")?,
+        certificate: one_of(CERTIFICATES, matches, "certificate").context("no certificate")?,
         through_relay: matches.get_flag("relay"),
         ..Options::default()
     };
@@ -184,6 +204,17 @@ fn up(matches: &ArgMatches) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// What the word given for `option` stands for.
+fn one_of<T, const N: usize>(
+    known: [(&str, T); N],
+    matches: &ArgMatches,
+    option: &str,
+) -> Option<T> {
+    let wanted = matches.get_one::<String>(option)?;
+    let found = known.into_iter().find(|(name, _)| name == wanted);
+    found.map(|(_, meaning)| meaning)
 }
 
 fn id_token(matches: &ArgMatches) -> Result<()> {

@@ -12,6 +12,8 @@ use rcgen::KeyUsagePurpose;
 use time::Duration;
 use time::OffsetDateTime;
 
+use crate::options::Certificate;
+
 /// A certificate authority that lives as long as its sandbox.
 #[derive(Debug)]
 pub struct Authority {
@@ -57,6 +59,24 @@ impl Authority {
     /// The root certificate, PEM.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// What the instance known as `host` shows; it answers to `localhost` and `127.0.0.1` as well.
+    pub fn instance_leaf(&self, host: &str, certificate: Certificate) -> Result<Option<Leaf>> {
+        let names = [host, "localhost", "127.0.0.1"];
+        let leaf = match certificate {
+            Certificate::None => return Ok(None),
+            Certificate::Good => self.leaf(&names, Validity::Current),
+            Certificate::Expired => self.leaf(&names, Validity::Expired),
+            Certificate::OtherName => {
+                let other = host.replace("sandbox-", "another-");
+                self.leaf(&[other.as_str()], Validity::Current)
+            }
+            Certificate::UnknownCa => {
+                Self::new("A CA nobody knows")?.leaf(&names, Validity::Current)
+            }
+        };
+        leaf.map(Some)
     }
 
     /// A server certificate for `names`, DNS names and IP addresses; the first is also the common name.

@@ -25,10 +25,12 @@ use crate::judge::Verdict;
 use crate::judge_socket;
 use crate::oidc::IdTokenRequest;
 use crate::oidc::Issuer;
+use crate::options::Options;
 use crate::pki::Authority;
-use crate::pki::Leaf;
-use crate::pki::Validity;
 use crate::relay;
+use crate::servers::mysqld;
+use crate::servers::mysqld::Flavor;
+use crate::servers::mysqld::Mysqld;
 use crate::servers::postgres;
 use crate::servers::postgres::Postgres;
 use crate::servers::postgres::Setup;
@@ -38,50 +40,8 @@ use crate::world::World;
 /// The `iss` claim. Nobody resolves it: the emulated STS knows its keys.
 pub const ISSUER: &str = "https://gitlab.example.com";
 
-/// What to start.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where the work directory goes; default `/var/tmp`.
-    pub dir: Option<PathBuf>,
-    /// Start PostgreSQL.
-    pub postgres: bool,
-    /// PostgreSQL's `max_connections`.
-    pub max_connections: u32,
-    /// PostgreSQL's certificate.
-    pub certificate: Certificate,
-    /// Further lines of `postgresql.conf`.
-    pub settings: Vec<(String, String)>,
-    /// Point `RDS_SIDECAR_DATABASES` at the relay, so that connection faults can be asked for.
-    pub through_relay: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            dir: None,
-            postgres: true,
-            max_connections: 100,
-            certificate: Certificate::Good,
-            settings: Vec::new(),
-            through_relay: false,
-        }
-    }
-}
-
-/// The certificate a server shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Certificate {
-    /// Valid until an hour ago.
-    Expired,
-    /// For the endpoint's name, by the sandbox's CA.
-    Good,
-    /// None: the server answers `N` to SSLRequest.
-    None,
-    /// For another instance's name, by the sandbox's CA.
-    OtherName,
-    /// By a CA that nobody was told about.
-    UnknownCa,
-}
+const NO_POSTGRES: &str = "this sandbox was started without PostgreSQL";
+const NO_MYSQL: &str = "this sandbox was started without MariaDB or MySQL";
 
 /// A running sandbox. Dropping it stops everything it started and removes what it wrote.
 ///
@@ -89,14 +49,21 @@ pub enum Certificate {
 #[derive(Debug)]
 pub struct Sandbox {
     // Fields drop in this order: servers first, the work directory with its guard last.
-    postgres: Option<Postgres>,
-    relay: Option<SocketAddr>,
+    postgres: Option<Served<Postgres>>,
+    mysql: Option<Served<Mysqld>>,
     runtime: Option<Runtime>,
     world: Arc<World>,
     authority: Authority,
     address: SocketAddr,
     through_relay: bool,
     work: Arc<WorkDir>,
+}
+
+/// A server and the relay in front of it.
+#[derive(Debug)]
+struct Served<S> {
+    server: S,
+    relay: SocketAddr,
 }
 
 impl Sandbox {
@@ -106,11 +73,7 @@ impl Sandbox {
         let authority = Authority::new("Sandbox RDS Root CA")?;
         fs::write(work.path().join("ca.pem"), authority.pem())?;
         let account = Account::new(Issuer::new(ISSUER)?)?;
-        let database = Database {
-            endpoint: format!("{}:{}", postgres::HOST, postgres::PORT),
-            resource_id: postgres::RESOURCE_ID.to_owned(),
-        };
-        let world = Arc::new(World::new(account, database));
+        let world = Arc::new(World::new(account));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("rds-sandbox")
@@ -123,14 +86,14 @@ impl Sandbox {
             "http",
             http::serve(listener, format!("http://{address}"), Arc::clone(&world)),
         );
-        spawn(
-            &runtime,
-            "judge",
-            judge_socket::serve(judge_listener(work.path())?, Arc::clone(&world)),
-        );
+        for (socket, database) in judged() {
+            let listener = judge_listener(&work.path().join(socket))?;
+            let judge = judge_socket::serve(listener, database, Arc::clone(&world));
+            spawn(&runtime, "judge", judge);
+        }
         let mut sandbox = Self {
             postgres: None,
-            relay: None,
+            mysql: None,
             runtime: Some(runtime),
             world,
             authority,
@@ -140,8 +103,13 @@ impl Sandbox {
         };
         if options.postgres {
             let server = sandbox.start_postgres("postgres", options)?;
-            sandbox.relay = Some(sandbox.start_relay(server.port())?);
-            sandbox.postgres = Some(server);
+            let relay = sandbox.start_relay(server.port())?;
+            sandbox.postgres = Some(Served { server, relay });
+        }
+        if let Some(flavor) = options.mysql {
+            let server = sandbox.start_mysql("mysql", flavor, options)?;
+            let relay = sandbox.start_relay(server.port())?;
+            sandbox.mysql = Some(Served { server, relay });
         }
         Ok(sandbox)
     }
@@ -151,32 +119,58 @@ impl Sandbox {
         let setup = Setup {
             name: name.to_owned(),
             max_connections: options.max_connections,
-            tls: self.leaf(options.certificate)?,
+            tls: self
+                .authority
+                .instance_leaf(postgres::HOST, options.certificate)?,
             settings: options.settings.clone(),
         };
         Postgres::start(&self.work, &setup)
     }
 
+    /// Starts one more MariaDB or MySQL of the same endpoint name. `name` is unique.
+    pub fn start_mysql(&self, name: &str, flavor: Flavor, options: &Options) -> Result<Mysqld> {
+        let setup = mysqld::Setup {
+            name: name.to_owned(),
+            flavor,
+            max_connections: options.max_connections,
+            tls: self
+                .authority
+                .instance_leaf(mysqld::HOST, options.certificate)?,
+            settings: options.mysql_settings.clone(),
+        };
+        Mysqld::start(&self.work, &setup)
+    }
+
     /// The PostgreSQL started with the sandbox.
     pub fn postgres(&self) -> Result<&Postgres> {
-        self.postgres
-            .as_ref()
-            .context("this sandbox was started without PostgreSQL")
+        Ok(&self.served_postgres()?.server)
     }
 
     /// As [`Self::postgres`], to restart it.
     pub fn postgres_mut(&mut self) -> Result<&mut Postgres> {
-        self.postgres
-            .as_mut()
-            .context("this sandbox was started without PostgreSQL")
+        let served = self.postgres.as_mut().context(NO_POSTGRES)?;
+        Ok(&mut served.server)
+    }
+
+    /// The MariaDB or MySQL started with the sandbox.
+    pub fn mysql(&self) -> Result<&Mysqld> {
+        Ok(&self.served_mysql()?.server)
+    }
+
+    /// As [`Self::mysql`], to kill or restart it.
+    pub fn mysql_mut(&mut self) -> Result<&mut Mysqld> {
+        let served = self.mysql.as_mut().context(NO_MYSQL)?;
+        Ok(&mut served.server)
     }
 
     /// The port of the relay in front of PostgreSQL.
     pub fn relay_port(&self) -> Result<u16> {
-        Ok(self
-            .relay
-            .context("this sandbox was started without PostgreSQL")?
-            .port())
+        Ok(self.served_postgres()?.relay.port())
+    }
+
+    /// The port of the relay in front of MariaDB or MySQL.
+    pub fn mysql_relay_port(&self) -> Result<u16> {
+        Ok(self.served_mysql()?.relay.port())
     }
 
     /// Base URL of STS, the OIDC issuer's documents and the control interface.
@@ -207,10 +201,26 @@ impl Sandbox {
         ))
     }
 
+    /// A URL for the master user, straight to the server. Clients of MySQL do not agree on how to ask for TLS,
+    /// so it asks for nothing; the server lets nobody in without.
+    pub fn mysql_admin_url(&self, database: &str) -> Result<String> {
+        let (admin, password) = (mysqld::ADMIN, mysqld::ADMIN_PASSWORD);
+        let port = self.mysql()?.port();
+        Ok(format!(
+            "mysql://{admin}:{password}@127.0.0.1:{port}/{database}"
+        ))
+    }
+
     /// What `RDS_SIDECAR_DATABASES` holds for a PostgreSQL listening on `port`.
     pub fn sidecar_url(port: u16) -> String {
         let (host, signed_port) = (postgres::HOST, postgres::PORT);
         format!("postgres://iam_app@127.0.0.1:{port}/app?sign_host={host}:{signed_port}")
+    }
+
+    /// What `RDS_SIDECAR_DATABASES` holds for a MariaDB or MySQL listening on `port`.
+    pub fn mysql_sidecar_url(port: u16) -> String {
+        let (host, signed_port) = (mysqld::HOST, mysqld::PORT);
+        format!("mysql://iam_app@127.0.0.1:{port}/app?sign_host={host}:{signed_port}")
     }
 
     /// The environment with which plain `rds-sidecar` works.
@@ -229,21 +239,25 @@ impl Sandbox {
             ),
             ("SANDBOX_URL", self.url()),
         ];
-        if let (Some(server), Some(relay)) = (&self.postgres, self.relay) {
-            let (direct, relayed) = (
-                Self::sidecar_url(server.port()),
-                Self::sidecar_url(relay.port()),
-            );
-            env.push((
-                "RDS_SIDECAR_DATABASES",
-                if self.through_relay {
-                    relayed.clone()
-                } else {
-                    direct
-                },
-            ));
-            env.push(("SANDBOX_RELAY_DATABASES", relayed));
+        let (mut direct, mut relayed) = (Vec::new(), Vec::new());
+        if let Some(Served { server, relay }) = &self.postgres {
+            direct.push(Self::sidecar_url(server.port()));
+            relayed.push(Self::sidecar_url(relay.port()));
             env.push(("SANDBOX_POSTGRES_URL", self.postgres_admin_url("postgres")?));
+        }
+        if let Some(Served { server, relay }) = &self.mysql {
+            direct.push(Self::mysql_sidecar_url(server.port()));
+            relayed.push(Self::mysql_sidecar_url(relay.port()));
+            env.push(("SANDBOX_MYSQL_URL", self.mysql_admin_url("app")?));
+        }
+        if !direct.is_empty() {
+            let relayed = relayed.join(" ");
+            let databases = match self.through_relay {
+                true => relayed.clone(),
+                false => direct.join(" "),
+            };
+            env.push(("RDS_SIDECAR_DATABASES", databases));
+            env.push(("SANDBOX_RELAY_DATABASES", relayed));
         }
         Ok(env
             .into_iter()
@@ -296,19 +310,12 @@ impl Sandbox {
         self.world.forget_records();
     }
 
-    fn leaf(&self, certificate: Certificate) -> Result<Option<Leaf>> {
-        let names = [postgres::HOST, "localhost", "127.0.0.1"];
-        let other = ["another-pg.cabc123xyz456.eu-west-1.rds.amazonaws.com"];
-        let leaf = match certificate {
-            Certificate::None => return Ok(None),
-            Certificate::Good => self.authority.leaf(&names, Validity::Current),
-            Certificate::Expired => self.authority.leaf(&names, Validity::Expired),
-            Certificate::OtherName => self.authority.leaf(&other, Validity::Current),
-            Certificate::UnknownCa => {
-                Authority::new("A CA nobody knows")?.leaf(&names, Validity::Current)
-            }
-        };
-        leaf.map(Some)
+    fn served_postgres(&self) -> Result<&Served<Postgres>> {
+        self.postgres.as_ref().context(NO_POSTGRES)
+    }
+
+    fn served_mysql(&self) -> Result<&Served<Mysqld>> {
+        self.mysql.as_ref().context(NO_MYSQL)
     }
 
     fn start_relay(&self, port: u16) -> Result<SocketAddr> {
@@ -328,6 +335,7 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         // Servers first: their last questions still find a judge.
         self.postgres = None;
+        self.mysql = None;
         if let Some(runtime) = self.runtime.take() {
             // Not a plain drop, which panics inside another runtime.
             runtime.shutdown_background();
@@ -353,12 +361,29 @@ fn bind() -> Result<TcpListener> {
     Ok(listener)
 }
 
-fn judge_listener(work: &Path) -> Result<UnixListener> {
-    let path = work.join("judge.sock");
+/// The sockets on which servers ask the judge, and for which endpoint it answers there.
+fn judged() -> [(&'static str, Database); 2] {
+    let database = |host, port, resource_id: &str| Database {
+        endpoint: format!("{host}:{port}"),
+        resource_id: resource_id.to_owned(),
+    };
+    [
+        (
+            postgres::JUDGE_SOCKET,
+            database(postgres::HOST, postgres::PORT, postgres::RESOURCE_ID),
+        ),
+        (
+            mysqld::JUDGE_SOCKET,
+            database(mysqld::HOST, mysqld::PORT, mysqld::RESOURCE_ID),
+        ),
+    ]
+}
+
+fn judge_listener(path: &Path) -> Result<UnixListener> {
     let listener =
-        UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
+        UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
     listener.set_nonblocking(true)?;
     // The servers run as other users; all they can learn here is yes or no.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
     Ok(listener)
 }

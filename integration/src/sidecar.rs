@@ -1,5 +1,6 @@
 //! A running `rds-sidecar`, for tests and benchmarks.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -25,6 +26,7 @@ use crate::guard::WorkDir;
 use crate::sandbox::Sandbox;
 use crate::servers::free_port;
 
+const DATABASES: &str = "RDS_SIDECAR_DATABASES";
 const START_SECONDS_MAX: u64 = 20;
 const PORTS_TRIED_MAX: usize = 5;
 /// A grandchild may hold the pipes open longer than that.
@@ -36,7 +38,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub struct SidecarOptions {
     /// The program; default: beside the running test's target folder.
     pub binary: Option<PathBuf>,
-    /// Further arguments, after `run --listen ... --admin ...`.
+    /// Further arguments, after `run [--listen ...] --admin ...`.
     pub args: Vec<String>,
     /// Variables beside the sandbox's; one with an empty value takes the sandbox's away.
     pub env: Vec<(String, String)>,
@@ -50,8 +52,27 @@ pub struct Sidecar {
     work: Arc<WorkDir>,
     log: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
-    port: u16,
+    listeners: Vec<Listener>,
     admin_port: u16,
+}
+
+/// One database served.
+#[derive(Debug)]
+struct Listener {
+    engine: String,
+    port: u16,
+}
+
+impl Listener {
+    fn new(url: &str) -> Result<Self> {
+        let engine = url
+            .split_once("://")
+            .map_or("postgres", |(engine, _)| engine);
+        Ok(Self {
+            engine: engine.to_owned(),
+            port: free_port()?,
+        })
+    }
 }
 
 impl Sidecar {
@@ -74,28 +95,25 @@ impl Sidecar {
             Some(path) => path.clone(),
             None => built_binary()?,
         };
-        let (port, admin_port) = (free_port()?, free_port()?);
+        let (mut env, admin_port) = (environment(sandbox, options)?, free_port()?);
         let work = Arc::clone(sandbox.work_dir());
-        let name = format!("sidecar-{port}");
+        let name = format!("sidecar-{admin_port}");
         let mut command = work.command(&name, "TERM", &binary);
-        command.args([
-            "run",
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--admin",
-            &format!("127.0.0.1:{admin_port}"),
-        ]);
-        command.args(&options.args);
-        let inherited = std::env::vars()
-            .filter(|(name, _)| matches!(name.as_str(), "PATH" | "HOME" | "TMPDIR"));
-        command.env_clear().envs(inherited).envs(sandbox.env()?);
-        for (name, value) in &options.env {
-            if value.is_empty() {
-                command.env_remove(name)
-            } else {
-                command.env(name, value)
-            };
-        }
+        command.arg("run");
+        let listeners = match env.get(DATABASES).cloned().unwrap_or_default() {
+            urls if urls.split_whitespace().nth(1).is_some() => {
+                let (urls, listeners) = listen_each(&urls)?;
+                env.insert(DATABASES.to_owned(), urls);
+                listeners
+            }
+            url => {
+                let listener = Listener::new(&url)?;
+                command.args(["--listen", &format!("127.0.0.1:{}", listener.port)]);
+                vec![listener]
+            }
+        };
+        command.args(["--admin", &format!("127.0.0.1:{admin_port}")]);
+        command.args(&options.args).env_clear().envs(env);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command
             .spawn()
@@ -111,21 +129,28 @@ impl Sidecar {
             work,
             log,
             readers,
-            port,
+            listeners,
             admin_port,
         })
     }
 
-    /// Where clients connect, on 127.0.0.1.
+    /// Where clients of the first database connect, on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.listeners.first().map_or(0, |listener| listener.port)
+    }
+
+    /// Where clients of the first MySQL or MariaDB connect, on 127.0.0.1.
+    pub fn mysql_port(&self) -> Result<u16> {
+        let mut listeners = self.listeners.iter();
+        let found = listeners.find(|listener| listener.engine == "mysql");
+        Ok(found.context("this rds-sidecar serves no MySQL")?.port)
     }
 
     /// A libpq URL as an application would use: any user, no password, no TLS.
     pub fn url(&self, user: &str, database: &str) -> String {
         format!(
             "postgres://{user}@127.0.0.1:{}/{database}?sslmode=disable",
-            self.port
+            self.port()
         )
     }
 
@@ -271,6 +296,35 @@ impl Drop for Sidecar {
 enum Started {
     PortTaken,
     Yes,
+}
+
+/// The sandbox's variables and the test's own, and nothing of this machine's but where programs are.
+fn environment(sandbox: &Sandbox, options: &SidecarOptions) -> Result<BTreeMap<String, String>> {
+    let inherited =
+        std::env::vars().filter(|(name, _)| matches!(name.as_str(), "PATH" | "HOME" | "TMPDIR"));
+    let mut env: BTreeMap<_, _> = inherited.chain(sandbox.env()?).collect();
+    for (name, value) in &options.env {
+        env.insert(name.clone(), value.clone());
+        if value.is_empty() {
+            env.remove(name);
+        }
+    }
+    Ok(env)
+}
+
+/// Gives each of several URLs a port of its own: `--listen` is for one.
+fn listen_each(urls: &str) -> Result<(String, Vec<Listener>)> {
+    let (mut with_ports, mut listeners) = (Vec::new(), Vec::new());
+    for url in urls.split_whitespace() {
+        let listener = Listener::new(url)?;
+        let separator = if url.contains('?') { '&' } else { '?' };
+        with_ports.push(format!(
+            "{url}{separator}listen=127.0.0.1:{}",
+            listener.port
+        ));
+        listeners.push(listener);
+    }
+    Ok((with_ports.join(" "), listeners))
 }
 
 fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> JoinHandle<()> {

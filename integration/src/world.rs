@@ -25,7 +25,6 @@ const RECORDS_MAX: usize = 10_000;
 pub struct World {
     /// The emulated account.
     pub account: Account,
-    database: Database,
     faults: Mutex<Faults>,
     /// The same, for those who wait for a change.
     published: watch::Sender<Faults>,
@@ -54,10 +53,9 @@ pub struct StsCall {
 
 impl World {
     /// A world in which nothing has happened yet.
-    pub fn new(account: Account, database: Database) -> Self {
+    pub fn new(account: Account) -> Self {
         Self {
             account,
-            database,
             faults: Mutex::default(),
             published: watch::Sender::new(Faults::default()),
             cuts: watch::Sender::new(0),
@@ -93,12 +91,12 @@ impl World {
         self.cuts.subscribe()
     }
 
-    /// Judges one login.
-    pub(crate) fn judge(&self, user: &str, token: &str) -> bool {
+    /// Judges one login to `database`.
+    pub(crate) fn judge(&self, database: &Database, user: &str, token: &str) -> bool {
         let now = clock::now();
         let verdict = match self.faults().login {
             Some(fault) => judge::fail(fault, user, now),
-            None => judge::judge(&self.account, &self.database, user, token, now),
+            None => judge::judge(&self.account, database, user, token, now),
         };
         match &verdict.reason {
             None => tracing::info!(user, "login accepted"),

@@ -1,5 +1,10 @@
 //! Real database servers as child processes, set up to log in as RDS does.
 
+mod aws_auth_plugin;
+mod files;
+mod mariadb;
+pub mod mysql;
+pub mod mysqld;
 pub mod pam;
 pub mod postgres;
 

@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,13 @@ use tokio::time::Instant;
 use crate::guard;
 use crate::guard::WorkDir;
 use crate::pki::Leaf;
+use crate::servers::files::Owner;
+use crate::servers::files::cache_folder;
+use crate::servers::files::copy_tree;
+use crate::servers::files::fingerprint;
+use crate::servers::files::lock_cache;
+use crate::servers::files::publish;
+use crate::servers::files::run;
 use crate::servers::free_port;
 use crate::servers::pam;
 
@@ -31,6 +37,9 @@ pub const PORT: u16 = 5432;
 pub const ADMIN_PASSWORD: &str = "sandbox_admin_password";
 /// `DbiResourceId`, as in `rds-db:connect` policies.
 pub const RESOURCE_ID: &str = "db-SANDBOXPOSTGRESABCDEFGHIJK";
+
+/// The socket in the work directory on which this kind of server asks the judge.
+pub(crate) const JUDGE_SOCKET: &str = "judge-postgres.sock";
 
 const ROLES: &str = include_str!("postgres.sql");
 const START_SECONDS_MAX: u64 = 30;
@@ -72,7 +81,7 @@ impl Postgres {
         );
         programs.make_data(work, &data)?;
         configure(&data, setup)?;
-        give_to_postgres(&data)?;
+        Owner::POSTGRES.give(&data)?;
         for _ in 0..PORTS_TRIED_MAX {
             let port = free_port()?;
             let child = programs.spawn(work, &setup.name, &data, port)?;
@@ -181,12 +190,13 @@ impl Programs {
 
     /// Copies a data directory with all roles in it, which is made once per machine and version.
     fn make_data(&self, work: &WorkDir, data: &Path) -> Result<()> {
-        let cache = template_folder()?;
+        let cache = cache_folder()?;
         let template = cache.join(format!(
             "postgres-{}-{:016x}",
             major_version(&self.folder),
             fingerprint(ROLES)
         ));
+        let _one = lock_cache()?;
         if !template.exists() {
             let made = work.path().join("template");
             self.initdb(&made)?;
@@ -196,10 +206,7 @@ impl Programs {
                     .context("the work directory has no name")?,
             );
             copy_tree(&made, &mine)?;
-            // Whoever renames first wins; both are alike.
-            if fs::rename(&mine, &template).is_err() {
-                fs::remove_dir_all(&mine)?;
-            }
+            publish(&mine, &template)?;
             return fs::rename(&made, data).context("move the new data directory");
         }
         copy_tree(&template, data)
@@ -210,9 +217,9 @@ impl Programs {
         let password = parent.join("password");
         fs::write(&password, ADMIN_PASSWORD)?;
         fs::create_dir(data)?;
-        give_to_postgres(&password)?;
-        give_to_postgres(data)?;
-        let mut initdb = as_postgres(&self.folder.join("initdb"));
+        Owner::POSTGRES.give(&password)?;
+        Owner::POSTGRES.give(data)?;
+        let mut initdb = Owner::POSTGRES.command(&self.folder.join("initdb"));
         initdb.args([
             "--no-sync",
             "--username=postgres",
@@ -227,7 +234,7 @@ impl Programs {
         fs::remove_file(&password)?;
         let roles = parent.join("roles.sql");
         fs::write(&roles, ROLES)?;
-        let mut single = as_postgres(&self.folder.join("postgres"));
+        let mut single = Owner::POSTGRES.command(&self.folder.join("postgres"));
         // A single-user server takes each line as a statement.
         single
             .args([
@@ -247,7 +254,7 @@ impl Programs {
 
     fn spawn(&self, work: &WorkDir, name: &str, data: &Path, port: u16) -> Result<Child> {
         let log = fs::File::create(log_file(data))?;
-        let server = as_postgres(&self.folder.join("postgres"));
+        let server = Owner::POSTGRES.command(&self.folder.join("postgres"));
         let mut command = work.command(name, "QUIT", server.get_program());
         command
             .args(server.get_args())
@@ -255,37 +262,10 @@ impl Programs {
             .arg(data)
             .arg("-p")
             .arg(port.to_string());
-        command.env("RDS_SANDBOX_JUDGE", work.path().join("judge.sock"));
+        command.env("RDS_SANDBOX_JUDGE", work.path().join(JUDGE_SOCKET));
         command.stdout(log.try_clone()?).stderr(log);
         command.spawn().context("start postgres")
     }
-}
-
-/// postgres refuses to run as root.
-fn as_postgres(program: &Path) -> Command {
-    if !rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command
-        .args([
-            "--reuid=postgres",
-            "--regid=postgres",
-            "--init-groups",
-            "--",
-        ])
-        .arg(program)
-        .current_dir("/");
-    command
-}
-
-fn give_to_postgres(path: &Path) -> Result<()> {
-    if rustix::process::geteuid().is_root() {
-        run(Command::new("chown")
-            .args(["-R", "postgres:postgres"])
-            .arg(path))?;
-    }
-    Ok(())
 }
 
 fn configure(data: &Path, setup: &Setup) -> Result<()> {
@@ -318,38 +298,6 @@ fn configure(data: &Path, setup: &Setup) -> Result<()> {
     Ok(())
 }
 
-/// Only its owner may write there: its content is trusted.
-fn template_folder() -> Result<PathBuf> {
-    let folder = if rustix::process::geteuid().is_root() {
-        PathBuf::from("/var/cache/rds-sandbox")
-    } else {
-        let home = std::env::home_dir().context("there is no home directory for the cache")?;
-        home.join(".cache/rds-sandbox")
-    };
-    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-    Ok(folder)
-}
-
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    run(Command::new("cp")
-        .args(["-a", "--reflink=auto"])
-        .arg(from)
-        .arg(to))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("run {program}"))?;
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{command:?} failed ({})\n{text}",
-        output.status
-    );
-    Ok(())
-}
-
 fn log_file(data: &Path) -> PathBuf {
     data.with_extension("log")
 }
@@ -360,11 +308,4 @@ fn major_version(folder: &Path) -> u32 {
         .and_then(Path::file_name)
         .and_then(|name| name.to_str()?.parse().ok())
         .unwrap_or(0)
-}
-
-/// FNV-1a: tells one text from the next, no more.
-fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

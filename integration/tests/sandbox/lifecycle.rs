@@ -14,6 +14,7 @@ use std::time::Duration;
 use rds_sandbox::Options;
 use rds_sandbox::Sandbox;
 use rds_sandbox::client;
+use rds_sandbox::servers::mysqld::ADMIN_PASSWORD;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
@@ -24,6 +25,7 @@ use crate::support::Target;
 use crate::support::credentials;
 use crate::support::psql;
 use crate::support::rds_token;
+use crate::support::run_mariadb;
 use crate::support::run_psql;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rds-sandbox");
@@ -254,16 +256,39 @@ fn relay_and_certificate_are_options() {
 }
 
 #[test]
-fn mysql_is_not_promised_yet() {
-    let output = Command::new(PROGRAM)
-        .args(["up", "--mysql"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        String::from_utf8_lossy(&output.stderr)
-            .starts_with("error: unexpected argument '--mysql' found")
+fn both_engines_live_in_one_sandbox() {
+    let mut up = Up::start("both", &["--mysql"]);
+    let databases = up.variable("RDS_SIDECAR_DATABASES");
+    let (postgres, mysql) = databases.split_once(' ').unwrap();
+    assert!(postgres.starts_with("postgres://iam_app@127.0.0.1:"));
+    let signed = "/app?sign_host=sandbox-my.cabc123xyz456.eu-west-1.rds.amazonaws.com:3306";
+    let port = mysql.strip_prefix("mysql://iam_app@127.0.0.1:").unwrap();
+    let port = port.strip_suffix(signed).unwrap();
+    let admin = format!("mysql://admin:{ADMIN_PASSWORD}@127.0.0.1:{port}/app");
+    assert_eq!(up.variable("SANDBOX_MYSQL_URL"), admin);
+    let relayed = up.variable("SANDBOX_RELAY_DATABASES");
+    assert_eq!(relayed.split(' ').count(), 2);
+    assert_ne!(relayed, databases);
+    let tls = format!("--ssl-ca={}", up.variable("RDS_SIDECAR_TLS_CA_FILE"));
+    let limit = run_mariadb(
+        port.parse().unwrap(),
+        "admin",
+        ADMIN_PASSWORD,
+        &[&tls],
+        "SELECT @@max_connections",
     );
+    assert_eq!(limit, Ok("23".to_owned()));
+
+    let pid_file = up.work_dirs().first().unwrap().join("mysql/server.pid");
+    let mysql: u32 = fs::read_to_string(pid_file)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert!(runs(mysql));
+    up.child.kill().unwrap();
+    up.child.wait().unwrap();
+    up.assert_gone(mysql);
 }
 
 #[tokio::test]

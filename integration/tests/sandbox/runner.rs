@@ -77,6 +77,25 @@ fn it_starts_is_measured_and_stops() {
 }
 
 #[test]
+fn each_of_several_databases_gets_a_port() {
+    let sandbox = aws_only();
+    let script = "#!/bin/sh\necho \"told: $2 $RDS_SIDECAR_DATABASES\"\nsleep 60\n";
+    let mut options = options(stand_in(&sandbox, "several", script));
+    let urls = "postgres://a/x?sign_host=b:1  mysql://c";
+    options
+        .env
+        .push(("RDS_SIDECAR_DATABASES".to_owned(), urls.to_owned()));
+    let sidecar = Sidecar::spawn(&sandbox, &options).unwrap();
+    let (postgres, mysql) = (sidecar.port(), sidecar.mysql_port().unwrap());
+    assert_ne!(postgres, mysql);
+    let told = format!(
+        "told: --admin postgres://a/x?sign_host=b:1&listen=127.0.0.1:{postgres} \
+         mysql://c?listen=127.0.0.1:{mysql}\n"
+    );
+    sidecar.wait_for_log(&told, LIMIT).unwrap();
+}
+
+#[test]
 fn an_early_end_is_reported_with_its_log() {
     let sandbox = aws_only();
     let broken = stand_in(

@@ -22,6 +22,7 @@ use rds_sandbox::Options;
 use rds_sandbox::Sandbox;
 use rds_sandbox::aws::account::role_arn;
 use rds_sandbox::oidc::IdTokenRequest;
+use rds_sandbox::servers::mysqld;
 use rds_sandbox::servers::postgres::HOST;
 
 /// One sandbox for the tests that only look; the guard stops it when the test process ends.
@@ -126,6 +127,16 @@ impl Default for Target {
     }
 }
 
+impl Target {
+    /// The MySQL beside the PostgreSQL.
+    pub(crate) fn mysql() -> Self {
+        Self {
+            endpoint: format!("{}:{}", mysqld::HOST, mysqld::PORT),
+            ..Self::default()
+        }
+    }
+}
+
 /// An RDS token by AWS's own signer.
 pub(crate) fn rds_token(credentials: &Credentials, target: &Target) -> String {
     let mut settings = SigningSettings::default();
@@ -197,4 +208,46 @@ pub(crate) fn run_psql(target: &str, password: &str, sql: &str) -> Result<String
     Err(error
         .split_once(" failed: ")
         .map_or(error.clone(), |(_, words)| words.to_owned()))
+}
+
+/// Runs one statement through MariaDB's own client, with the certificate verified; its output, or the server's words.
+pub(crate) fn mariadb(
+    sandbox: &Sandbox,
+    port: u16,
+    user: &str,
+    password: &str,
+    sql: &str,
+) -> Result<String, String> {
+    let ca = sandbox.ca_file();
+    let tls = format!("--ssl-ca={}", ca.display());
+    run_mariadb(
+        port,
+        user,
+        password,
+        &[&tls, "--ssl-verify-server-cert"],
+        sql,
+    )
+}
+
+/// As [`mariadb`], with other options.
+pub(crate) fn run_mariadb(
+    port: u16,
+    user: &str,
+    password: &str,
+    options: &[&str],
+    sql: &str,
+) -> Result<String, String> {
+    let output = Command::new("mariadb")
+        .args(["--no-defaults", "-NB", "--protocol=tcp", "--host=127.0.0.1"])
+        .args([format!("--port={port}"), format!("--user={user}")])
+        .args(options)
+        .args(["-e", sql, "app"])
+        .env("MYSQL_PWD", password)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
+    match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text(output.stderr)),
+    }
 }
