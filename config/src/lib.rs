@@ -71,18 +71,20 @@ pub struct Input {
     pub file: Option<(String, String)>,
     /// URL arguments.
     pub urls: Vec<String>,
-    /// Whether a configuration without a database is wrong.
+    /// What will be done with the databases.
     pub databases: Databases,
 }
 
-/// Whether a configuration without a database is wrong.
+/// What will be done with the databases, which decides what can be wrong with them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Databases {
-    /// It is: for `run`, `config` and `token`.
-    #[default]
-    Needed,
-    /// It is not: for commands that only talk to the admin port.
+    /// They are named, and no port is opened: for `token`.
+    Named,
+    /// Nothing; there need not be any: for commands that only talk to the admin port.
     Optional,
+    /// They are served: for `run` and `config`.
+    #[default]
+    Served,
 }
 
 /// A configuration that is right, and what there is to say about it.

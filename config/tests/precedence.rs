@@ -369,6 +369,22 @@ fn commands_that_need_no_database_may_have_none() {
         ..Input::default()
     };
     assert!(load(&input).databases.is_empty());
-    input.databases = Databases::Needed;
+    input.databases = Databases::Served;
     assert!(config::load(&input).is_err());
+}
+
+/// `ssh -L 5432:mydb...:5432`: a token for it has nothing to do with the port a sidecar would open.
+#[test]
+fn a_token_for_a_tunnel_on_the_default_port_is_no_conflict() {
+    let url = "postgres://u@127.0.0.1:5432/app?sign_host=mydb.abc123.eu-west-1.rds.amazonaws.com";
+    let mut input = config::Input {
+        urls: vec![url.into()],
+        ..config::Input::default()
+    };
+    assert!(
+        config::load(&input).is_err(),
+        "to serve it would be to dial oneself"
+    );
+    input.databases = config::Databases::Named;
+    assert!(config::load(&input).is_ok());
 }

@@ -150,7 +150,8 @@ impl Invocation {
             return Err(problems);
         }
         let databases = match self.command {
-            Command::Config { .. } | Command::Run | Command::Token { .. } => Databases::Needed,
+            Command::Config { .. } | Command::Run => Databases::Served,
+            Command::Token { .. } => Databases::Named,
             Command::Completion { .. }
             | Command::Healthcheck
             | Command::Stop

@@ -19,17 +19,19 @@ use crate::problem::Wrong;
 use crate::server::Server;
 use crate::values::Listen;
 
-pub(crate) fn check(
-    layers: &Layers<'_>,
-    all: &[Checked],
-    server: Option<&Server>,
-    found: &mut Findings,
-) {
+/// What cannot be opened beside something else. Only for who opens ports.
+pub(crate) fn check_listeners(all: &[Checked], server: Option<&Server>, found: &mut Findings) {
     for (index, one) in all.iter().enumerate() {
         let before = all.get(..index).unwrap_or_default();
-        same_name(one, before, found);
         same_listener(one, before, server, found);
         dials_itself(one, found);
+    }
+}
+
+/// What cannot be true together.
+pub(crate) fn check(layers: &Layers<'_>, all: &[Checked], found: &mut Findings) {
+    for (index, one) in all.iter().enumerate() {
+        same_name(one, all.get(..index).unwrap_or_default(), found);
     }
     unused(layers, all, &options::PASSWORD, found, |checked| {
         checked

@@ -30,14 +30,17 @@ pub(crate) fn load(input: &Input) -> Result<Loaded, Vec<Problem>> {
         .problems
         .iter()
         .any(|problem| problem.at.ends_with(" database"));
-    if layers.databases.is_empty() && input.databases == Databases::Needed && !tried {
+    if layers.databases.is_empty() && input.databases != Databases::Optional && !tried {
         found.problems.push(
             Wrong::new("no database is named")
                 .try_instead("rds-sidecar postgres://USER@HOST:5432/DB, or RDS_SIDECAR_DATABASES, or [[database]] in rds-sidecar.toml")
                 .at("database"),
         );
     }
-    conflicts::check(&layers, &entries, server.as_ref(), &mut found);
+    conflicts::check(&layers, &entries, &mut found);
+    if input.databases == Databases::Served {
+        conflicts::check_listeners(&entries, server.as_ref(), &mut found);
+    }
     conflicts::warn(&layers, &entries, identity.as_ref(), &mut found);
     match (identity, server) {
         (Some(identity), Some(server)) if found.problems.is_empty() => {

@@ -262,5 +262,6 @@ fn only_our_variables_must_be_utf_8() {
 fn only_commands_that_need_a_database_ask_for_one() {
     let asks = |arguments: &[&str]| typed(arguments).input([]).ok().unwrap().databases;
     assert_eq!(asks(&["stop"]), Databases::Optional);
-    assert_eq!(asks(&["config"]), Databases::Needed);
+    assert_eq!(asks(&["config"]), Databases::Served);
+    assert_eq!(asks(&["token", "postgres://u@h"]), Databases::Named);
 }
