@@ -68,10 +68,11 @@ pub struct Backend {
 
 impl pool::Backend for Backend {
     type Key = Key;
-    type Conn = Conn;
+    // On the heap: it is moved about more than it is used.
+    type Conn = Box<Conn>;
     type Error = BackendError;
 
-    async fn dial(&self, key: &Key) -> Result<Conn, BackendError> {
+    async fn dial(&self, key: &Key) -> Result<Box<Conn>, BackendError> {
         let deadline = Instant::now() + self.database.connect_timeout;
         let outcome = match self.open(key, deadline).await {
             // A role changed, a session revoked: what we hold may be dead before its time.
@@ -86,19 +87,19 @@ impl pool::Backend for Backend {
         outcome
     }
 
-    async fn reset(&self, mut conn: Conn) -> Option<Conn> {
+    async fn reset(&self, mut conn: Box<Conn>) -> Option<Box<Conn>> {
         conn.reset().await.ok()?;
         Some(conn)
     }
 
-    fn health(&self, conn: &mut Conn) -> Health {
+    fn health(&self, conn: &mut Box<Conn>) -> Health {
         match conn.io.idle_health() {
             IdleHealth::Alive => Health::Clean,
             IdleHealth::Dead => Health::Dead,
         }
     }
 
-    async fn close(&self, mut conn: Conn) {
+    async fn close(&self, mut conn: Box<Conn>) {
         let goodbye = async {
             conn.io.write_all(b"X\0\0\0\x04").await?;
             conn.io.shutdown().await?;
@@ -112,7 +113,7 @@ impl pool::Backend for Backend {
 }
 
 impl Backend {
-    async fn open(&self, key: &Key, deadline: Instant) -> Result<Conn, BackendError> {
+    async fn open(&self, key: &Key, deadline: Instant) -> Result<Box<Conn>, BackendError> {
         let upstream = &self.database.upstream;
         let endpoint = upstream.to_string();
         let limit = self.database.connect_timeout;
@@ -151,13 +152,13 @@ impl Backend {
             tls: self.tls.clone(),
             gate: Gate::default(),
         };
-        Ok(Conn {
+        Ok(Box::new(Conn {
             io,
             reported: told.reported,
             notices: told.notices,
             victim: Arc::new(victim),
             in_transaction: false,
-        })
+        }))
     }
 
     async fn credential(&self, key: &Key, real: &RealEndpoint) -> Result<Credential, BackendError> {

@@ -50,14 +50,17 @@ pub enum Hello {
 /// Reads up to the startup packet, answering requests for encryption. The caller bounds the time.
 pub async fn hello(stream: ClientStream, acceptor: Option<&ClientAcceptor>) -> io::Result<Hello> {
     let acceptor = acceptor.filter(|_| stream.is_tcp());
-    let direct = stream.is_tcp() && stream.peek().await? == Some(TLS_HANDSHAKE_RECORD);
-    let mut io = match (direct, acceptor) {
-        (false, _) => ClientIo::Plain(stream),
-        (true, Some(acceptor)) => ClientIo::Tls(Box::new(acceptor.accept_direct(stream).await?)),
-        // "received direct SSL connection request without SSL configured": PostgreSQL closes as well.
-        (true, None) => return Ok(Hello::Gone),
+    // Without TLS to offer, a TLS record is a first packet of an impossible length: the end, as in PostgreSQL
+    // ("received direct SSL connection request without SSL configured").
+    let direct = match acceptor {
+        Some(acceptor) if stream.peek().await? == Some(TLS_HANDSHAKE_RECORD) => Some(acceptor),
+        _ => None,
     };
-    let (mut tls_asked, mut gss_asked) = (direct, false);
+    let mut io = match direct {
+        Some(acceptor) => ClientIo::Tls(Box::new(acceptor.accept_direct(stream).await?)),
+        None => ClientIo::Plain(stream),
+    };
+    let (mut tls_asked, mut gss_asked) = (direct.is_some(), false);
     loop {
         let Some(packet) = read_packet(&mut io).await? else {
             return Ok(Hello::Gone);
