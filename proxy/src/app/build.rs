@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::service::Service;
 use crate::clock::Clock;
 use crate::fault::Blame;
 use crate::fault::Fault;
@@ -22,11 +23,11 @@ use crate::identity::IdentityError;
 use crate::identity::Login;
 use crate::identity::Scope;
 use crate::identity::endpoint;
+use crate::mysql;
 use crate::net::Drain;
 use crate::net::NetError;
 use crate::pool::Pool;
 use crate::postgres;
-use crate::postgres::Service;
 use crate::postgres::scram;
 use crate::tls::ClientAcceptor;
 use crate::tls::TlsSetupError;
@@ -37,7 +38,7 @@ pub(super) struct App {
     pub(super) identity: Arc<Identity>,
     /// Whether any database logs in with a token.
     pub(super) identity_needed: bool,
-    pub(super) services: Vec<Arc<Service>>,
+    pub(super) services: Vec<Service>,
 }
 
 /// Why the sidecar could not begin.
@@ -60,14 +61,6 @@ pub enum StartError {
         /// What is wrong.
         error: TlsSetupError,
     },
-    /// An engine this version does not serve.
-    #[error("database {database}: {engine} is not served in this version")]
-    Unserved {
-        /// Its name.
-        database: String,
-        /// Its engine.
-        engine: &'static str,
-    },
 }
 
 impl StartError {
@@ -76,7 +69,7 @@ impl StartError {
         match self {
             Self::Identity(error) if error.blame() == Blame::Identity => 77,
             Self::Signals(_) => 70,
-            Self::Identity(_) | Self::Net(_) | Self::Tls { .. } | Self::Unserved { .. } => 64,
+            Self::Identity(_) | Self::Net(_) | Self::Tls { .. } => 64,
         }
     }
 
@@ -85,7 +78,7 @@ impl StartError {
         match self {
             Self::Identity(error) => error.for_client().hint,
             Self::Net(error) => Some(error.hint()),
-            Self::Signals(_) | Self::Tls { .. } | Self::Unserved { .. } => None,
+            Self::Signals(_) | Self::Tls { .. } => None,
         }
     }
 }
@@ -107,7 +100,7 @@ pub(super) fn build(
             drain: drain.clone(),
             clients_max,
         };
-        services.push(Arc::new(service(database, parts)?));
+        services.push(service(database, parts)?);
     }
     let identity_needed = config
         .databases
@@ -130,22 +123,57 @@ struct Parts {
 }
 
 fn service(database: &Database, parts: Parts) -> Result<Service, StartError> {
-    if database.engine != Engine::Postgres {
-        return Err(StartError::Unserved {
-            database: database.name.clone(),
-            engine: database.engine.name(),
-        });
-    }
     let acceptor = ClientAcceptor::new(&database.client_tls, &listener_names(&database.listen))
         .map_err(|error| StartError::Tls {
             database: database.name.clone(),
             error,
         })?;
-    let secret = match &database.client_auth {
-        ClientAuth::Password(secret) => Some(scram::Verifier::new(secret, rand::random())),
-        ClientAuth::Trust => None,
-    };
     let database = Arc::new(database.clone());
+    Ok(match database.engine {
+        Engine::Mysql => Service::Mysql(Arc::new(mysql_service(database, parts, acceptor))),
+        Engine::Postgres => {
+            Service::Postgres(Arc::new(postgres_service(database, parts, acceptor)))
+        }
+    })
+}
+
+fn mysql_service(
+    database: Arc<Database>,
+    parts: Parts,
+    acceptor: Option<ClientAcceptor>,
+) -> mysql::Service {
+    let (last_failure, failures) = watch::channel(None);
+    let dialer = Arc::new(mysql::Dialer {
+        database: Arc::clone(&database),
+        identity: parts.identity,
+        region: parts.region,
+        tls: parts.tls,
+        last_failure,
+        greeter: Arc::default(),
+    });
+    let backend = mysql::Backend(Arc::clone(&dialer));
+    mysql::Service {
+        pool: Pool::new(backend, &database.pool, rand::random),
+        secret: match &database.client_auth {
+            ClientAuth::Password(secret) => Some(secret.clone()),
+            ClientAuth::Trust => None,
+        },
+        database,
+        dialer,
+        acceptor,
+        failures,
+        cancels: Arc::default(),
+        clients_max: parts.clients_max,
+        metrics: Arc::default(),
+        drain: parts.drain,
+    }
+}
+
+fn postgres_service(
+    database: Arc<Database>,
+    parts: Parts,
+    acceptor: Option<ClientAcceptor>,
+) -> postgres::Service {
     let (last_failure, failures) = watch::channel(None);
     let backend = postgres::Backend {
         database: Arc::clone(&database),
@@ -154,17 +182,20 @@ fn service(database: &Database, parts: Parts) -> Result<Service, StartError> {
         tls: parts.tls,
         last_failure,
     };
-    Ok(Service {
+    postgres::Service {
         pool: Pool::new(backend, &database.pool, rand::random),
+        secret: match &database.client_auth {
+            ClientAuth::Password(secret) => Some(scram::Verifier::new(secret, rand::random())),
+            ClientAuth::Trust => None,
+        },
         database,
         acceptor,
-        secret,
         failures,
         cancels: Arc::default(),
         clients_max: parts.clients_max,
         metrics: Arc::default(),
         drain: parts.drain,
-    })
+    }
 }
 
 /// Databases with the same CA file share roots and resumable sessions.
@@ -230,7 +261,7 @@ impl App {
             background.spawn(ended.clone().run_until_cancelled_owned(fresh));
         }
         for service in &self.services {
-            let upkeep = service.pool.clone().maintain();
+            let upkeep = service.clone().maintain_pool();
             background.spawn(ended.clone().run_until_cancelled_owned(upkeep));
         }
     }
@@ -238,7 +269,7 @@ impl App {
     /// Closes what no client holds any more, politely.
     pub(super) async fn close_pools(&self) {
         for service in &self.services {
-            service.pool.drain().await;
+            service.drain_pool().await;
         }
     }
 }

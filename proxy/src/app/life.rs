@@ -1,6 +1,5 @@
 //! What may end the process, and how it ends.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
@@ -14,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::build::StartError;
-use crate::postgres::Service;
+use super::service::Service;
 
 /// How often it is looked whether anybody is connected.
 const IDLE_TICK: Duration = Duration::from_millis(250);
@@ -22,7 +21,7 @@ const IDLE_TICK: Duration = Duration::from_millis(250);
 /// Waits for whatever ends the process; its name, for the log.
 pub(super) async fn until_end(
     server: &config::Server,
-    services: &[Arc<Service>],
+    services: &[Service],
     quit: &CancellationToken,
 ) -> Result<&'static str, StartError> {
     let mut terminate = listen(SignalKind::terminate())?;
@@ -76,12 +75,12 @@ async fn optional<F: Future<Output = ()>>(
 }
 
 /// Ends when, after the first client, nobody was connected for `limit`.
-async fn idle(services: &[Arc<Service>], limit: Duration) {
+async fn idle(services: &[Service], limit: Duration) {
     let mut tick = interval(IDLE_TICK.min(limit));
     let mut empty_since = None;
     loop {
         tick.tick().await;
-        let snapshots = services.iter().map(|service| service.metrics.snapshot());
+        let snapshots = services.iter().map(|service| service.counts());
         let (opened, ended, now) = snapshots.fold((0, 0, 0), |(opened, ended, now), counts| {
             (
                 opened + counts.clients_opened,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::build::App;
+use super::service::Counts;
 use crate::admin::Metrics;
 use crate::admin::Samples;
 use crate::identity::IdentityState;
 use crate::pool::Stats;
-use crate::postgres::metrics::Snapshot;
 
 /// How a count of one listener is read.
-type ReadCount = fn(&Snapshot) -> u64;
+type ReadCount = fn(&Counts) -> u64;
 /// How the counts of one pool are read.
 type ReadPool = fn(&mut Samples, &str, &Stats);
 
@@ -71,10 +71,14 @@ fn clients(metrics: &mut Metrics, app: &Arc<App>) {
             "Clients that were told an error instead of a session",
             |s| s.refusals,
         ),
-        ("cancels", "Cancel requests with a valid key", |s| s.cancels),
+        (
+            "cancels",
+            "Cancel requests and KILLs that named a client of ours",
+            |s| s.cancels,
+        ),
         (
             "statements",
-            "Query and Parse messages, of ended sessions",
+            "Statements from clients, of ended sessions",
             |s| s.statements,
         ),
         (
@@ -93,8 +97,8 @@ fn clients(metrics: &mut Metrics, app: &Arc<App>) {
         metrics.counter(name, help, move |out| {
             for service in &of.services {
                 out.add(
-                    &[("database", &service.database.name)],
-                    read(&service.metrics.snapshot()),
+                    &[("database", &service.database().name)],
+                    read(&service.counts()),
                 );
             }
         });
@@ -204,7 +208,7 @@ fn pool_counters(metrics: &mut Metrics, app: &Arc<App>) {
         let of = Arc::clone(app);
         metrics.counter(name, help, move |out| {
             for service in &of.services {
-                read(out, &service.database.name, &service.pool.stats());
+                read(out, &service.database().name, &service.pool_stats());
             }
         });
     }
@@ -220,7 +224,7 @@ fn each_pool(
     let of = Arc::clone(app);
     metrics.gauge(name, help, move |out| {
         for service in &of.services {
-            read(out, &service.database.name, &service.pool.stats());
+            read(out, &service.database().name, &service.pool_stats());
         }
     });
 }

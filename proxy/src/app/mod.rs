@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`run`]: from a checked configuration to the exit code
 //! - `build`: the rooms, put together
-//! - `serve`: accept loops
+//! - `serve`: accept loops; `service`: a served database, whatever it speaks
 //! - `readiness`, `metrics`: what the admin port tells, gathered from the rooms
 //! - `life`: what may end the process, and how it ends
 //!
@@ -15,6 +15,7 @@ mod limits;
 mod metrics;
 mod readiness;
 mod serve;
+mod service;
 
 use std::sync::Arc;
 

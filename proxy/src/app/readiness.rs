@@ -7,12 +7,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::build::App;
+use super::service::Failures;
+use super::service::Service;
 use crate::admin::Condition;
 use crate::admin::Readiness;
 use crate::admin::Stage;
 use crate::identity::IdentityState;
 use crate::net::Drain;
-use crate::postgres::error::BackendError;
 
 /// A watch that follows identity and databases until `ended`.
 pub(super) fn watch(
@@ -22,11 +23,7 @@ pub(super) fn watch(
     drain: &Drain,
 ) -> watch::Receiver<Readiness> {
     let mut identity = app.identity.subscribe();
-    let mut failures: Vec<_> = app
-        .services
-        .iter()
-        .map(|service| service.failures.clone())
-        .collect();
+    let mut failures: Vec<_> = app.services.iter().map(Service::failures).collect();
     let app = Arc::clone(app);
     let (tell, told) = watch::channel(gather(&app, &mut identity, &mut failures, Stage::Serving));
     let drain = drain.clone();
@@ -49,8 +46,6 @@ pub(super) fn watch(
     background.spawn(ended.clone().run_until_cancelled_owned(follow));
     told
 }
-
-type Failures = watch::Receiver<Option<BackendError>>;
 
 async fn any_changed(failures: &mut [Failures]) {
     let mut waits: Vec<_> = failures
@@ -82,15 +77,15 @@ fn gather(
         Condition::Ready("not needed".into())
     };
     let databases = app.services.iter().zip(failures).map(|(service, failure)| {
-        let condition = match &*failure.borrow_and_update() {
-            Some(error) => Condition::NotReady(error.to_string()),
+        let condition = match failure.see() {
+            Some(error) => Condition::NotReady(error),
             None => Condition::Ready(format!(
                 "{} {}",
-                service.database.engine.name(),
-                service.database.upstream
+                service.database().engine.name(),
+                service.database().upstream
             )),
         };
-        (service.database.name.clone(), condition)
+        (service.database().name.clone(), condition)
     });
     Readiness {
         stage,

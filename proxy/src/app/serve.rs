@@ -6,40 +6,37 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::build::StartError;
+use super::service::Service;
 use crate::net::Drain;
 use crate::net::Listener;
-use crate::postgres::Service;
 
 /// A database and its open port.
 pub(super) struct Bound {
     listener: Listener,
-    service: Arc<Service>,
+    service: Service,
 }
 
 /// Connections that are told "too many clients" instead of being left in the kernel's queue.
 const REFUSABLE: usize = 64;
 
 /// Opens all ports.
-pub(super) async fn bind(
-    services: &[Arc<Service>],
-    clients_max: u64,
-) -> Result<Vec<Bound>, StartError> {
+pub(super) async fn bind(services: &[Service], clients_max: u64) -> Result<Vec<Bound>, StartError> {
     let places = usize::try_from(clients_max)
         .unwrap_or(usize::MAX)
         .saturating_add(REFUSABLE);
     let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
     let mut bound = Vec::with_capacity(services.len());
     for service in services {
-        let database = &service.database;
+        let database = service.database();
         let option = format!("`listen` of database `{}`", database.name);
         let listener = Listener::bind(&database.listen, &option, Arc::clone(&places)).await?;
         bound.push(Bound {
             listener,
-            service: Arc::clone(service),
+            service: service.clone(),
         });
     }
     for Bound { listener, service } in &bound {
-        let database = &service.database;
+        let database = service.database();
         tracing::info!(listen = %listener.local(), upstream = %database.upstream, auth = auth_word(database),
             max_connections = database.pool.max_connections, "serving database {}", database.name);
     }
@@ -74,7 +71,7 @@ pub(super) fn accept_all(
                     () = drain.begun() => return,
                     stream = listener.accept() => stream,
                 };
-                let service = Arc::clone(&service);
+                let service = service.clone();
                 sessions.spawn(async move { service.serve(stream).await });
             }
         });

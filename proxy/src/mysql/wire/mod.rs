@@ -2,7 +2,9 @@
 //!
 //! Invariant: pure; no socket, no clock, no configuration.
 
+pub mod auth;
 pub mod capability;
+pub mod handshake;
 pub mod lenenc;
 pub mod packet;
 pub mod session_track;
