@@ -17,7 +17,8 @@ python() {
     fresh "$into/python.stamp" $lock && return
     rm -rf "$into/python"
     python3 -m venv "$into/python"
-    "$into/python/bin/pip" install -q --disable-pip-version-check --only-binary :all: -r $lock
+    # mysqlclient comes as source only.
+    "$into/python/bin/pip" install -q --disable-pip-version-check --only-binary :all: --no-binary mysqlclient -r $lock
     cat $lock | sha256sum >"$into/python.stamp"
 }
 

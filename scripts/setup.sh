@@ -35,6 +35,16 @@ want_drivers() {
     need python3-venv python3 -c 'import venv, ensurepip'
     need nodejs have node
     need npm have npm
+    # mysqlclient is built from source.
+    need python3-dev test -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h"
+    need libmariadb-dev have mariadb_config
+    need pkg-config have pkg-config
+    need php-cli have php
+    need php-mysql php -r 'new ReflectionClass("mysqli");'
+    # Connector/J, and a shell that runs it.
+    need default-jre-headless have java
+    need libmariadb-java test -e /usr/share/java/mariadb-java-client.jar
+    need libh2-java test -e /usr/share/java/h2.jar
 }
 
 want_build
