@@ -204,7 +204,7 @@ impl Observer {
             match self.command(header, rest) {
                 None => break,
                 Some(Asked::Nothing) => pass += self.client.pass(header, rest),
-                Some(Asked::Terminate) => return asked(pass, 0, Asked::Terminate),
+                Some(last @ (Asked::Terminate | Asked::TooLong)) => return asked(pass, 0, last),
                 Some(other) => return asked(pass, header.total(), other),
             }
         }

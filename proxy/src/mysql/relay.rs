@@ -182,6 +182,11 @@ impl Relay {
         self.down.held = seen.split_off(pass.saturating_add(drop).min(seen.len()));
     }
 
+    /// Did the server say more than was asked for, or the beginning of it?
+    pub fn server_said_more(&self) -> bool {
+        !self.down.held.is_empty()
+    }
+
     /// Bytes passed on, from the client and from the server.
     pub fn bytes(&self) -> (u64, u64) {
         (self.up.bytes, self.down.bytes)

@@ -47,7 +47,7 @@ where
 {
     let rested = bring_to_rest(relay, server, victim, farewell).await;
     victim.close().await;
-    rested.is_some() && relay.observer.is_poolable()
+    rested.is_some() && !relay.server_said_more() && relay.observer.is_poolable()
 }
 
 async fn bring_to_rest<S, V>(

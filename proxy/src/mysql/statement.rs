@@ -46,10 +46,8 @@ pub fn kill(text: &[u8]) -> Option<Kill> {
         word = words.next()?;
     }
     let id = std::str::from_utf8(word).ok()?.parse().ok()?;
-    match words.next() {
-        None | Some(b";") => Some(Kill { id, scope }),
-        Some(_) => None,
-    }
+    let rest = words.find(|word| *word != b";");
+    rest.is_none().then_some(Kill { id, scope })
 }
 
 /// May sessions opened after this statement look different from those opened before?
