@@ -59,16 +59,16 @@ pub async fn exchange(
     claim: Claim<'_>,
 ) -> Result<Scramble, ProveError> {
     match claim.plugin {
-        Some(CACHING_SHA2) => {
+        // Nothing may also mean that the client's default plugin is not the greeting's: it is asked once more.
+        Some(CACHING_SHA2) if secret.is_none() || !is_nothing(claim.answer) => {
             caching_sha2(secret, io, claim.answer, claim.scramble).await?;
             Ok(*claim.scramble)
         }
-        // Nothing may also mean that the client's default plugin is not the greeting's: it is asked once more.
         None | Some(NATIVE | b"") if secret.is_none() || !claim.answer.is_empty() => {
             native(secret, claim.answer, claim.scramble)?;
             Ok(*claim.scramble)
         }
-        Some(_) if has_no_native(claim.attributes) => {
+        Some(plugin) if plugin == CACHING_SHA2 || has_no_native(claim.attributes) => {
             let scramble = fresh_scramble();
             let answer = switch(io, CACHING_SHA2, &scramble).await?;
             caching_sha2(secret, io, &answer, &scramble).await?;
@@ -104,7 +104,7 @@ async fn caching_sha2(
     answer: &[u8],
     scramble: &Scramble,
 ) -> Result<(), ProveError> {
-    let is_empty = matches!(answer, [] | [0]);
+    let is_empty = is_nothing(answer);
     match secret.map(|secret| secret.expose_secret().as_bytes()) {
         Some(secret) if is_empty && !secret.is_empty() => return Err(denied(&[])),
         Some(secret) if !is_empty && !auth::caching_sha2_proves(answer, secret, scramble) => {
@@ -136,6 +136,11 @@ async fn switch(
             ReadError::Broken(_) => ProveError::Gone,
             ReadError::Malformed => ProveError::Malformed,
         })
+}
+
+/// How an empty password looks in caching_sha2_password.
+fn is_nothing(answer: &[u8]) -> bool {
+    matches!(answer, [] | [0])
 }
 
 fn denied(answer: &[u8]) -> ProveError {

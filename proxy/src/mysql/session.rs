@@ -33,6 +33,8 @@ struct Moved {
     statements: u64,
     up: u64,
     down: u64,
+    /// How the latest login ended.
+    end: &'static str,
 }
 
 impl Service {
@@ -49,6 +51,7 @@ impl Service {
             statements = moved.statements,
             bytes_up = moved.up,
             bytes_down = moved.down,
+            end = moved.end,
             "session ended"
         );
     }
@@ -74,7 +77,7 @@ impl Service {
         };
         id.client.attach(None);
         moved.add(&relay);
-        tracing::debug!(end = end.word(), "relay ended");
+        moved.end = end.word();
         let farewell = match end {
             End::ChangeUser(payload) => {
                 let Prepared { lease, mut client } = prepared;
@@ -124,13 +127,13 @@ impl Service {
                 () = id.client.killed.cancelled() => return End::ClientGone(None),
             };
             match end {
-                End::Kill(kill) => match self.kill(kill, lease).await {
+                End::Kill(kill) => match self.kill(kill, lease, id).await {
                     Ok(()) => relay.answer_ok(),
                     Err(told) => {
                         let payload = told.payload(true);
                         match ErrPacket::parse(&payload) {
                             Ok(error) => relay.answer_error(&error),
-                            Err(_) => return End::ServerGone(None),
+                            Err(_) => return End::ClientGone(None),
                         }
                     }
                 },
@@ -143,11 +146,18 @@ impl Service {
     }
 
     /// Kills the session that works for the client with this id at this moment.
-    async fn kill(&self, kill: Kill, by: &Lease<Backend>) -> Result<(), Told> {
+    async fn kill(&self, kill: Kill, by: &Lease<Backend>, own: &Registration) -> Result<(), Told> {
         let Some(client) = self.cancels.find(kill.id) else {
             return Err(Told::no_such_thread(kill.id));
         };
         self.metrics.cancelled();
+        if kill.id == own.id() {
+            // All that this client runs is the KILL.
+            if kill.scope == Scope::Connection {
+                client.killed.cancel();
+            }
+            return Err(Told::killed());
+        }
         match (client.victim(), kill.scope) {
             // The server closes it, and its client hears what the server says.
             (Some(victim), scope) => victim

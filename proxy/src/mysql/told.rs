@@ -56,13 +56,10 @@ impl Told {
         Self::new(BAD_HANDSHAKE, "08S01", "Bad handshake")
     }
 
-    /// Somebody killed the connection before it had a session.
+    /// Somebody killed the client's connection before it had a session, or the client killed its own.
     pub fn killed() -> Self {
-        Self::new(
-            QUERY_INTERRUPTED,
-            "70100",
-            "Query execution was interrupted: the connection was killed",
-        )
+        let text = "Query execution was interrupted";
+        Self::new(QUERY_INTERRUPTED, "70100", text)
     }
 
     /// A KILL named a client that is gone.
