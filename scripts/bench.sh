@@ -4,6 +4,7 @@
 # usage: scripts/bench.sh [--record] [ARG...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+command=$0${*:+ $*}
 record=
 if [ "${1:-}" = --record ]; then
     record=1
@@ -22,6 +23,6 @@ cargo bench --quiet --profile dev --locked -p rds-sandbox --bench postgres -- --
 if [ -n "$record" ]; then
     document=docs/benchmarks.md
     head=$(sed '/^## Results/,$d' $document)
-    printf '%s\n\n## Results\n\n`%s`, %s, commit %s:\n\n%s\n' "$head" "scripts/bench.sh --record $*" \
+    printf '%s\n\n## Results\n\n`%s`, %s, commit %s:\n\n%s\n' "$head" "$command" \
         "$(date -u +%Y-%m-%d)" "$(git rev-parse --short HEAD)" "$(cat "$result")" >$document
 fi

@@ -33,16 +33,18 @@ pub fn describe(cpu: usize, lab: &Lab<'_>) -> Result<String> {
         .find_map(|line| line.strip_prefix("model name"))
         .unwrap_or("unknown CPU");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let load = fs::read_to_string("/proc/loadavg")?;
     let system = fs::read_to_string("/etc/os-release")?;
     let system = system
         .lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="))
         .unwrap_or("unknown system");
     Ok(format!(
-        "{}; {}, Linux {}; everything on CPU {cpu}. {}, PgBouncer {}, {}.",
+        "{}; {}, Linux {}; everything on CPU {cpu}; load average {} at the start. {}, PgBouncer {}, {}.",
         model.trim_start_matches([' ', '\t', ':']),
         system.trim_matches('"'),
         kernel.trim(),
+        load.split(' ').next().unwrap_or("unknown"),
         version(&lab.program("postgres"))?,
         version("/usr/sbin/pgbouncer")?.trim_start_matches("PgBouncer "),
         version(&lab.sidecar_program()?)?,
@@ -78,7 +80,18 @@ pub fn cpu(pid: u32) -> Result<Duration> {
 
 /// CPU time of a server that forks: its own, its living children's, and that of children it has waited for.
 pub fn cpu_with_children(pid: u32) -> Result<Duration> {
-    let mut total = cpu(pid)?;
+    // A child that ends between the two looks would count twice, or not at all: look again then.
+    loop {
+        let waited_for = cpu_waited_for(pid)?;
+        let living = cpu_of_children(pid)?;
+        if waited_for == cpu_waited_for(pid)? {
+            return Ok(cpu(pid)? + living + waited_for);
+        }
+    }
+}
+
+fn cpu_of_children(pid: u32) -> Result<Duration> {
+    let mut total = Duration::ZERO;
     for entry in fs::read_dir("/proc")? {
         let Some(child) = entry?
             .file_name()
@@ -91,15 +104,18 @@ pub fn cpu_with_children(pid: u32) -> Result<Duration> {
             total += cpu(child).unwrap_or_default();
         }
     }
-    // cutime and cstime (proc(5)); they come in clock ticks of 10 ms.
+    Ok(total)
+}
+
+/// cutime and cstime (proc(5)); they come in clock ticks of 10 ms.
+fn cpu_waited_for(pid: u32) -> Result<Duration> {
     let fields = stat_fields(pid).context("the server has gone")?;
-    let ticks: u64 = fields
-        .iter()
-        .skip(13)
-        .take(2)
+    let of_children = fields.iter().skip(13).take(2);
+    let ticks: u64 = of_children
         .filter_map(|field| field.parse::<u64>().ok())
         .sum();
-    Ok(total + Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second()))
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_millis(ticks * 1_000 / per_second))
 }
 
 /// `/proc/PID/stat` from its third field on, `state`: the second may hold blanks.

@@ -115,22 +115,18 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// Makes pgbench's tables.
+    /// Makes pgbench's tables, and one to copy into.
     pub fn prepare(&self) -> Result<()> {
         let direct = self.spawn(Kind::Direct)?;
-        let status = direct
-            .client("pgbench")
-            .args(["-i", "-q", "-I", "dtgvp"])
-            .arg(&direct.connection)
-            .status()?;
-        ensure!(status.success(), "pgbench -i failed");
-        let sink = "create table bench_sink (line text)";
-        let status = direct
-            .client("psql")
-            .args(["-X", "-q", "-c", sink])
-            .arg(&direct.connection)
-            .status()?;
-        ensure!(status.success(), "psql failed");
+        let mut tables = direct.client("pgbench");
+        tables.args(["-i", "-q", "-I", "dtgvp"]);
+        let mut sink = direct.client("psql");
+        sink.args(["-X", "-q", "-c", "create table bench_sink (line text)"]);
+        for mut command in [tables, sink] {
+            let output = command.arg(&direct.connection).output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "{command:?} failed\n{said}");
+        }
         Ok(())
     }
 
