@@ -139,6 +139,14 @@ impl Sidecar {
         self.listeners.first().map_or(0, |listener| listener.port)
     }
 
+    /// Where clients of each database connect, in the order of their URLs; 0 for a unix socket.
+    pub fn ports(&self) -> Vec<u16> {
+        self.listeners
+            .iter()
+            .map(|listener| listener.port)
+            .collect()
+    }
+
     /// Where clients of the first MySQL or MariaDB connect, on 127.0.0.1.
     pub fn mysql_port(&self) -> Result<u16> {
         let mut listeners = self.listeners.iter();
@@ -312,16 +320,19 @@ fn environment(sandbox: &Sandbox, options: &SidecarOptions) -> Result<BTreeMap<S
     Ok(env)
 }
 
-/// Gives each of several URLs a port of its own: `--listen` is for one.
+/// Gives each of several URLs a port of its own, unless it names a unix socket: `--listen` is for one.
 fn listen_each(urls: &str) -> Result<(String, Vec<Listener>)> {
     let (mut with_ports, mut listeners) = (Vec::new(), Vec::new());
     for url in urls.split_whitespace() {
-        let listener = Listener::new(url)?;
+        let mut listener = Listener::new(url)?;
         let separator = if url.contains('?') { '&' } else { '?' };
-        with_ports.push(format!(
-            "{url}{separator}listen=127.0.0.1:{}",
-            listener.port
-        ));
+        if url.contains("listen=unix:") {
+            listener.port = 0;
+            with_ports.push(url.to_owned());
+        } else {
+            let listen = format!("listen=127.0.0.1:{}", listener.port);
+            with_ports.push(format!("{url}{separator}{listen}"));
+        }
         listeners.push(listener);
     }
     Ok((with_ports.join(" "), listeners))
