@@ -328,3 +328,6 @@ fn signed(mut error: ClientError) -> ClientError {
     }
     error
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,3 +150,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

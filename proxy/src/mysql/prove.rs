@@ -159,3 +159,6 @@ fn has_no_native(attributes: &Attributes) -> bool {
     let major = major.and_then(|major| major.parse::<u32>().ok());
     value(b"_client_name") == "libmysql" && major.is_some_and(|major| major >= NATIVE_GONE_SINCE)
 }
+
+#[cfg(test)]
+mod tests;

@@ -327,3 +327,6 @@ impl std::fmt::Debug for ChangeUser {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
