@@ -8,7 +8,7 @@ help: ## this list
 setup: ## install the Debian packages and driver libraries that build, tests and demo need
 	@scripts/setup.sh test
 
-demo: ## a PostgreSQL that behaves like RDS, an emulated AWS, rds-sidecar between them and psql
+demo: ## PostgreSQL and MariaDB that behave like RDS, an emulated AWS, rds-sidecar before them, psql and mariadb
 	@scripts/setup.sh demo
 	@scripts/demo.sh
 

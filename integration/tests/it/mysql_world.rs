@@ -124,7 +124,7 @@ pub(crate) fn admin(sandbox: &Sandbox, sql: &str) -> String {
 
 /// MariaDB's client for the master user, straight to the server.
 pub(crate) fn admin_client(sandbox: &Sandbox) -> Command {
-    let mut client = mariadb(sandbox.mysql().unwrap().port());
+    let mut client = client(sandbox.mysql().unwrap().port());
     client
         .arg("--user=admin")
         .arg(format!("--ssl-ca={}", sandbox.ca_file().display()))
@@ -132,8 +132,14 @@ pub(crate) fn admin_client(sandbox: &Sandbox) -> Command {
     client
 }
 
-/// MariaDB's client on this port: no header, columns separated by tabs.
+/// MariaDB's client on this port, without TLS, which newer versions insist on: no header, columns separated by tabs.
 pub(crate) fn mariadb(port: u16) -> Command {
+    let mut client = client(port);
+    client.arg("--skip-ssl");
+    client
+}
+
+fn client(port: u16) -> Command {
     let mut client = Command::new("mariadb");
     client
         .args(["--no-defaults", "-NB", "--protocol=tcp", "--host=127.0.0.1"])
