@@ -6,6 +6,7 @@
 //! - [`tls`]: a connection whose peer is proven to be the named database; TLS offered to clients
 //! - [`identity`]: ID token -> STS credentials -> RDS token
 //! - [`pool`]: who gets which upstream connection, and which ones die
+//! - [`session`]: what a session of either protocol is made of
 //! - [`postgres`], [`mysql`]: speak to the application as the server and to RDS as the client
 //! - [`admin`]: HTTP for probes, metrics, identity push and shutdown
 //! - [`command`]: the subcommands that are not `run`
@@ -22,6 +23,7 @@ pub mod mysql;
 pub mod net;
 pub mod pool;
 pub mod postgres;
+pub mod session;
 pub mod telemetry;
 pub mod tls;
 pub mod wire;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::build::App;
-use super::service::Counts;
 use crate::admin::Metrics;
 use crate::admin::Samples;
 use crate::identity::IdentityState;
 use crate::pool::Stats;
+use crate::session::Snapshot;
 
 /// How a count of one listener is read.
-type ReadCount = fn(&Counts) -> u64;
+type ReadCount = fn(&Snapshot) -> u64;
 /// How the counts of one pool are read.
 type ReadPool = fn(&mut Samples, &str, &Stats);
 

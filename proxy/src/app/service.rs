@@ -8,42 +8,13 @@ use crate::mysql;
 use crate::net::ClientStream;
 use crate::pool::Stats;
 use crate::postgres;
+use crate::session::Snapshot;
 
 /// One served database.
 #[derive(Clone)]
 pub(super) enum Service {
     Mysql(Arc<mysql::Service>),
     Postgres(Arc<postgres::Service>),
-}
-
-/// Counts of one listener at one moment.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Counts {
-    pub(super) clients_opened: u64,
-    pub(super) clients_closed: u64,
-    pub(super) sessions_ended: u64,
-    pub(super) refusals: u64,
-    pub(super) cancels: u64,
-    pub(super) statements: u64,
-    pub(super) bytes_up: u64,
-    pub(super) bytes_down: u64,
-}
-
-/// Both engines count the same things.
-macro_rules! counts {
-    ($snapshot:expr) => {{
-        let snapshot = $snapshot;
-        Counts {
-            clients_opened: snapshot.clients_opened,
-            clients_closed: snapshot.clients_closed,
-            sessions_ended: snapshot.sessions_ended,
-            refusals: snapshot.refusals,
-            cancels: snapshot.cancels,
-            statements: snapshot.statements,
-            bytes_up: snapshot.bytes_up,
-            bytes_down: snapshot.bytes_down,
-        }
-    }};
 }
 
 impl Service {
@@ -54,10 +25,10 @@ impl Service {
         }
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Snapshot {
         match self {
-            Self::Mysql(service) => counts!(service.metrics.snapshot()),
-            Self::Postgres(service) => counts!(service.metrics.snapshot()),
+            Self::Mysql(service) => service.metrics.snapshot(),
+            Self::Postgres(service) => service.metrics.snapshot(),
         }
     }
 

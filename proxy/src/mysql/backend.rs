@@ -8,7 +8,6 @@ use tokio::time::timeout_at;
 
 use super::baseline;
 use super::baseline::Baseline;
-use super::cancel::Gate;
 use super::cancel::Victim;
 use super::dialer::Dialer;
 use super::dialer::say_goodbye;
@@ -16,6 +15,7 @@ use super::error::BackendError;
 use super::key::Key;
 use crate::pool;
 use crate::pool::Health;
+use crate::session::Gate;
 use crate::tls::IdleHealth;
 use crate::tls::Verified;
 

@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,11 +22,10 @@ use super::error::BackendError;
 use super::key::Key;
 use super::settle::Stop;
 use super::statement::Scope;
+use crate::session::Gate;
 
 /// How long one KILL may take, from dial to the server's answer.
 const CANCEL_TIME_MAX: Duration = Duration::from_secs(5);
-/// KILLs under way for one session; more would only say the same.
-const INFLIGHT_MAX: usize = 8;
 /// Ids of ours begin here: positive for clients that read them signed, and out of reach of a server that counts from 1.
 const FIRST_ID: u32 = 0x4000_0000;
 
@@ -83,60 +81,6 @@ impl Stop for Victim {
 
     async fn close(&self) {
         self.gate.close().await;
-    }
-}
-
-/// Opens while a client owns the session; closes before anything else is done with it.
-#[derive(Debug, Default)]
-pub struct Gate {
-    state: Mutex<GateState>,
-    left: Notify,
-}
-
-#[derive(Debug, Default)]
-struct GateState {
-    open: bool,
-    inflight: usize,
-}
-
-impl Gate {
-    /// From now on a KILL is for the client that has the session now.
-    pub fn open(&self) {
-        self.state.lock().open = true;
-    }
-
-    /// Lets no further KILL in, and waits until those inside are done. Cancel safe: it stays closed.
-    pub async fn close(&self) {
-        loop {
-            let left = self.left.notified();
-            let inflight = {
-                let mut state = self.state.lock();
-                state.open = false;
-                state.inflight
-            };
-            if inflight == 0 {
-                return;
-            }
-            left.await;
-        }
-    }
-
-    fn enter(&self) -> Option<Inside<'_>> {
-        let mut state = self.state.lock();
-        if !state.open || state.inflight >= INFLIGHT_MAX {
-            return None;
-        }
-        state.inflight += 1;
-        Some(Inside(self))
-    }
-}
-
-struct Inside<'a>(&'a Gate);
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        self.0.state.lock().inflight -= 1;
-        self.0.left.notify_waiters();
     }
 }
 

@@ -10,7 +10,6 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
-use tokio_rustls::server::TlsStream;
 
 use super::told::Told;
 use super::wire::Capabilities;
@@ -21,6 +20,7 @@ use super::wire::handshake::Response;
 use super::wire::packet::HEADER_BYTES;
 use super::wire::packet::put_packet;
 use crate::net::ClientStream;
+use crate::session::AppStream;
 use crate::tls::ClientAcceptor;
 
 /// A handshake response may be this long: attributes alone may take 64 KiB.
@@ -54,19 +54,9 @@ const ALWAYS_OFFERED: [Capabilities; 6] = [
 /// The application's stream, and where in its present exchange it stands.
 #[derive(Debug)]
 pub struct ClientIo {
-    stream: Layer,
+    stream: AppStream,
     /// Sequence number of the next packet to send.
     next: u8,
-}
-
-#[derive(Debug)]
-enum Layer {
-    /// In clear text: loopback, unix socket.
-    Plain(ClientStream),
-    /// Nothing: the stream is being wrapped.
-    Taken,
-    /// Inside TLS.
-    Tls(Box<TlsStream<ClientStream>>),
 }
 
 /// Why there is no next packet.
@@ -126,7 +116,7 @@ pub async fn hello(
         match (FirstPacket::parse(&packet), acceptor) {
             (Ok(FirstPacket::Ssl), Some(acceptor)) if !inside_tls => {
                 inside_tls = true;
-                io.begin_tls(acceptor).await?;
+                io.stream.begin_tls(acceptor).await?;
             }
             (Ok(FirstPacket::Response(response)), _) => return Ok(Hello::Session(response)),
             (Ok(FirstPacket::Old), _) => return Ok(Hello::Old),
@@ -139,7 +129,7 @@ impl ClientIo {
     /// A client that has not been greeted.
     pub fn new(stream: ClientStream) -> Self {
         Self {
-            stream: Layer::Plain(stream),
+            stream: AppStream::Plain(stream),
             next: 0,
         }
     }
@@ -170,16 +160,6 @@ impl ClientIo {
         let payload = told.payload(self.next > 0);
         self.send(&payload).await?;
         self.shutdown().await
-    }
-
-    async fn begin_tls(&mut self, acceptor: &ClientAcceptor) -> io::Result<()> {
-        match std::mem::replace(&mut self.stream, Layer::Taken) {
-            Layer::Plain(stream) => {
-                self.stream = Layer::Tls(Box::new(acceptor.accept(stream).await?));
-                Ok(())
-            }
-            Layer::Taken | Layer::Tls(_) => Err(io::ErrorKind::InvalidData.into()),
-        }
     }
 }
 
@@ -212,11 +192,7 @@ impl AsyncRead for ClientIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Layer::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Layer::Taken => Poll::Ready(Ok(())),
-            Layer::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
     }
 }
 
@@ -227,27 +203,15 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
-            Layer::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Layer::Taken => Poll::Ready(Ok(0)),
-            Layer::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }
 
     #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Layer::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Layer::Taken => Poll::Ready(Ok(())),
-            Layer::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Layer::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Layer::Taken => Poll::Ready(Ok(())),
-            Layer::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

@@ -8,7 +8,7 @@
 //! - `tracker`, `observe`, `statement`: where the conversation stands (pure)
 //! - `relay`: moves the bytes; `settle`: brings a server to rest after its client is gone
 //! - `cancel`: KILL, for the right session
-//! - `service`, `session`: one listener's clients from first byte to last; `metrics`: their counts
+//! - `service`, `session`: one listener's clients from first byte to last
 //!
 //! Invariant: never imports `postgres`; `wire`, `tracker`, `observe` and `statement` know no socket and no clock.
 
@@ -21,7 +21,6 @@ pub mod front;
 pub mod greet;
 pub mod key;
 pub mod login;
-pub mod metrics;
 pub mod observe;
 pub mod prove;
 pub mod relay;

@@ -8,7 +8,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
@@ -32,9 +31,9 @@ use super::wire::status::ErrPacket;
 use super::wire::status::OK;
 use super::wire::status::OkPacket;
 use crate::net::DrainWatch;
-
-/// Bytes moved at a time. Two of the largest TLS records.
-const CHUNK_BYTES: usize = 32 * 1024;
+use crate::session::CHUNK_BYTES;
+use crate::session::Lane;
+use crate::session::Read;
 
 /// COM_PING as a packet.
 const PING: &[u8] = b"\x01\0\0\0\x0e";
@@ -80,25 +79,6 @@ impl End {
     }
 }
 
-/// One direction.
-#[derive(Debug, Default)]
-struct Lane {
-    /// Read and not understood yet: shown to the observer again.
-    held: Vec<u8>,
-    /// To be written.
-    unsent: Vec<u8>,
-    /// How much of `unsent` is written.
-    sent: usize,
-    /// Written, but perhaps still in the writer's own buffer.
-    unflushed: bool,
-    /// `held` must be looked at again although nothing new came.
-    again: bool,
-    /// Bytes passed on, for the log line at the end.
-    bytes: u64,
-    /// Why this direction ends, once what is before it has been written.
-    stop: Option<End>,
-}
-
 /// One session's bytes in flight.
 #[derive(Debug)]
 pub struct Relay {
@@ -106,8 +86,8 @@ pub struct Relay {
     pub observer: Observer,
     /// What the server reported and nobody has collected.
     pub told: Told,
-    up: Lane,
-    down: Lane,
+    up: Lane<End>,
+    down: Lane<End>,
     capabilities: Capabilities,
     drain: DrainWatch,
 }
@@ -116,16 +96,11 @@ impl Relay {
     /// A relay at the beginning of a session. `early` is what the client sent ahead, and less than a chunk;
     /// `capabilities` are the flags that both sides have agreed on.
     pub fn new(early: Vec<u8>, capabilities: Capabilities, drain: DrainWatch) -> Self {
-        let again = !early.is_empty();
         Self {
             observer: Observer::new(capabilities),
             told: Told::default(),
-            up: Lane {
-                held: early,
-                again,
-                ..Lane::default()
-            },
-            down: Lane::default(),
+            up: Lane::new(early),
+            down: Lane::new(Vec::new()),
             capabilities,
             drain,
         }
@@ -163,15 +138,16 @@ impl Relay {
     }
 
     fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        put_packet(&mut self.down.unsent, 1, write);
-        self.down.unflushed = true;
+        self.down.insert(|out| {
+            put_packet(out, 1, write);
+        });
         // Commands may stand behind the one answered.
         self.up.again = true;
     }
 
     /// True when the server got whole messages only. What is held back was never passed on.
     pub fn client_complete(&self) -> bool {
-        self.up.unsent.is_empty() && self.observer.client_message_complete()
+        self.up.is_written() && self.observer.client_message_complete()
     }
 
     /// Looks at what the server said after the client left, and drops it.
@@ -220,8 +196,7 @@ impl Relay {
     /// Asks the server whether a transaction is open.
     fn probe(&mut self) {
         self.observer.tracker.client(Command::Probe);
-        self.up.unsent.extend_from_slice(PING);
-        self.up.unflushed = true;
+        self.up.insert(|out| out.extend_from_slice(PING));
     }
 
     /// Is nothing on its way, in either direction?
@@ -229,7 +204,7 @@ impl Relay {
         self.client_complete()
             && self.up.held.is_empty()
             && self.down.held.is_empty()
-            && self.down.unsent.is_empty()
+            && self.down.is_written()
     }
 
     /// Server to client.
@@ -298,95 +273,6 @@ impl Relay {
                 (Asked::Nothing, Read::More) => None,
             };
         }
-    }
-}
-
-/// What reading brought.
-enum Read {
-    /// The end of the stream; there may be bytes before it.
-    End(Option<io::Error>),
-    /// Something to look at.
-    More,
-}
-
-impl Lane {
-    /// Puts what was held and all there is to read into `chunk`. Pending when there is nothing new to look at.
-    fn poll_fill<R>(
-        &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut R,
-        chunk: &mut ReadBuf<'_>,
-    ) -> Poll<Read>
-    where
-        R: AsyncRead + Unpin,
-    {
-        chunk.put_slice(&self.held);
-        while chunk.remaining() > 0 {
-            let before = chunk.filled().len();
-            let end = match Pin::new(&mut *reader).poll_read(cx, chunk) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(())) if chunk.filled().len() > before => continue,
-                Poll::Ready(result) => Read::End(result.err()),
-            };
-            self.held.clear();
-            return Poll::Ready(end);
-        }
-        if chunk.filled().len() > self.held.len() || std::mem::take(&mut self.again) {
-            self.held.clear();
-            Poll::Ready(Read::More)
-        } else {
-            Poll::Pending
-        }
-    }
-
-    /// Writes the first `pass` bytes of a chunk as far as the writer takes them, forgets the next `drop`, and keeps
-    /// the rest.
-    fn pass<W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        writer: &mut W,
-        chunk: &[u8],
-        (pass, drop): (usize, usize),
-    ) -> io::Result<()>
-    where
-        W: AsyncWrite + Unpin,
-    {
-        let (mut now, later) = chunk.split_at_checked(pass).unwrap_or((chunk, &[]));
-        self.bytes += now.len() as u64;
-        self.held
-            .extend_from_slice(later.get(drop..).unwrap_or_default());
-        while !now.is_empty() {
-            match Pin::new(&mut *writer).poll_write(cx, now) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => now = now.get(written..).unwrap_or_default(),
-                Poll::Ready(Err(error)) => return Err(error),
-            }
-        }
-        self.unflushed = true;
-        self.unsent.extend_from_slice(now);
-        Ok(())
-    }
-
-    /// Writes what could not be written before.
-    fn poll_flush<W>(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<()>>
-    where
-        W: AsyncWrite + Unpin,
-    {
-        if !self.unflushed {
-            return Poll::Ready(Ok(()));
-        }
-        while let Some(rest @ [_, ..]) = self.unsent.get(self.sent..) {
-            match ready!(Pin::new(&mut *writer).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.sent += written,
-            }
-        }
-        self.unsent = Vec::new();
-        self.sent = 0;
-        ready!(Pin::new(writer).poll_flush(cx))?;
-        self.unflushed = false;
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,15 +1,10 @@
 //! One listener's clients, from their first byte to their last.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::io::AsyncRead;
-use tokio::io::ReadBuf;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -26,7 +21,6 @@ use super::front::ClientIo;
 use super::front::Hello;
 use super::front::hello;
 use super::key::Key;
-use super::metrics::Metrics;
 use super::prove;
 use super::prove::Claim;
 use super::prove::ProveError;
@@ -43,13 +37,13 @@ use crate::net::Peer;
 use crate::pool::CheckoutError;
 use crate::pool::Lease;
 use crate::pool::Pool;
+use crate::session::Metrics;
+use crate::session::client_gone;
 use crate::tls::ClientAcceptor;
 
 /// A client that does not get to the point is dropped without a word. MySQL's `connect_timeout` is 10 s; clients are
 /// held here while an identity is fetched, so they get more.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(60);
-/// What a client may send ahead of its session, while it waits in the queue. Then it is held back.
-const EARLY_BYTES_MAX: usize = 16 * 1024;
 
 /// One listener.
 #[derive(Debug)]
@@ -289,23 +283,4 @@ fn checkout_refusal(error: &CheckoutError<BackendError>) -> Told {
             Told::translated(error.for_client())
         }
     }
-}
-
-/// Resolves when the client closes. What it sends ahead meanwhile is kept. Cancel safe.
-async fn client_gone(io: &mut ClientIo, early: &mut Vec<u8>) {
-    poll_fn(|cx| {
-        while early.len() < EARLY_BYTES_MAX {
-            let mut memory = [0; 1024];
-            let mut chunk = ReadBuf::new(&mut memory);
-            match Pin::new(&mut *io).poll_read(cx, &mut chunk) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) if !chunk.filled().is_empty() => {
-                    early.extend_from_slice(chunk.filled())
-                }
-                Poll::Ready(_) => return Poll::Ready(()),
-            }
-        }
-        Poll::Pending
-    })
-    .await;
 }

@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
-use super::cancel::Gate;
 use super::cancel::Victim;
 use super::error::BackendError;
 use super::key::Key;
@@ -27,6 +26,7 @@ use crate::identity::resolve;
 use crate::net;
 use crate::pool;
 use crate::pool::Health;
+use crate::session::Gate;
 use crate::tls::IdleHealth;
 use crate::tls::UpstreamTls;
 use crate::tls::Verified;

@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::backend;
@@ -22,14 +21,13 @@ use super::error::BackendError;
 use super::wire::startup::CancelKey;
 use super::wire::startup::cancel_request;
 use crate::net;
+use crate::session::Gate;
 use crate::tls::UpstreamTls;
 
 /// How long one cancel request may take, from dial to the server's EOF.
 const CANCEL_TIME_MAX: Duration = Duration::from_secs(5);
 /// Secret bytes from protocol 3.2 on; PostgreSQL 18 sends as many.
 const LONG_SECRET_BYTES: usize = 32;
-/// Cancel requests under way for one session; more would only say the same.
-const INFLIGHT_MAX: usize = 8;
 
 /// An upstream session, as a target for cancel requests.
 #[derive(Debug)]
@@ -79,60 +77,6 @@ impl Victim {
                 reason: error.to_string(),
             }),
         })
-    }
-}
-
-/// Opens while a client owns the session; closes before anything else is done with it.
-#[derive(Debug, Default)]
-pub struct Gate {
-    state: Mutex<GateState>,
-    left: Notify,
-}
-
-#[derive(Debug, Default)]
-struct GateState {
-    open: bool,
-    inflight: usize,
-}
-
-impl Gate {
-    /// From now on cancel requests are for the client that has the session now.
-    pub fn open(&self) {
-        self.state.lock().open = true;
-    }
-
-    /// Lets no further request in, and waits until those inside are done. Cancel safe: it stays closed.
-    pub async fn close(&self) {
-        loop {
-            let left = self.left.notified();
-            let inflight = {
-                let mut state = self.state.lock();
-                state.open = false;
-                state.inflight
-            };
-            if inflight == 0 {
-                return;
-            }
-            left.await;
-        }
-    }
-
-    fn enter(&self) -> Option<Inside<'_>> {
-        let mut state = self.state.lock();
-        if !state.open || state.inflight >= INFLIGHT_MAX {
-            return None;
-        }
-        state.inflight += 1;
-        Some(Inside(self))
-    }
-}
-
-struct Inside<'a>(&'a Gate);
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        self.0.state.lock().inflight -= 1;
-        self.0.left.notify_waiters();
     }
 }
 
@@ -246,18 +190,5 @@ mod tests {
         assert!(registry.find(&key).is_none());
         drop(long);
         assert!(registry.0.lock().is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_gate_waits_for_those_inside_and_lets_nobody_else_in() {
-        let gate = Gate::default();
-        assert!(gate.enter().is_none(), "closed at first");
-        gate.open();
-        let inside = gate.enter().unwrap();
-        let mut closing = std::pin::pin!(gate.close());
-        assert!(timeout(Duration::from_secs(1), &mut closing).await.is_err());
-        assert!(gate.enter().is_none());
-        drop(inside);
-        closing.await;
     }
 }

@@ -1,16 +1,9 @@
 //! The application's side up to its startup packet: what it wants, over which stream (protocol.md A.1, A.2).
 
 use std::io;
-use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
 
-use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
-use tokio::io::ReadBuf;
-use tokio_rustls::server::TlsStream;
 
 use super::wire::Severity;
 use super::wire::Startup;
@@ -22,29 +15,21 @@ use super::wire::startup::STARTUP_BYTES_MAX;
 use super::wire::startup::negotiate_protocol_version;
 use crate::fault::ClientError;
 use crate::net::ClientStream;
+use crate::session::AppStream;
 use crate::tls::ClientAcceptor;
 
 /// First byte of a TLS record with a handshake in it: direct TLS, without an SSLRequest (PostgreSQL 17).
 const TLS_HANDSHAKE_RECORD: u8 = 0x16;
 
-/// The application's stream.
-#[derive(Debug)]
-pub enum ClientIo {
-    /// In clear text: loopback, unix socket.
-    Plain(ClientStream),
-    /// Inside TLS.
-    Tls(Box<TlsStream<ClientStream>>),
-}
-
 /// What a client wants.
 #[derive(Debug)]
 pub enum Hello {
     /// Stop the statement of another session. The stream is closed when that was passed on.
-    Cancel(CancelKey, ClientIo),
+    Cancel(CancelKey, AppStream),
     /// Nothing: it closed, or what it sent was answered and that was the end.
     Gone,
     /// A session.
-    Session(Startup, ClientIo),
+    Session(Startup, AppStream),
 }
 
 /// Reads up to the startup packet, answering requests for encryption. The caller bounds the time.
@@ -57,8 +42,8 @@ pub async fn hello(stream: ClientStream, acceptor: Option<&ClientAcceptor>) -> i
         _ => None,
     };
     let mut io = match direct {
-        Some(acceptor) => ClientIo::Tls(Box::new(acceptor.accept_direct(stream).await?)),
-        None => ClientIo::Plain(stream),
+        Some(acceptor) => AppStream::Tls(Box::new(acceptor.accept_direct(stream).await?)),
+        None => AppStream::Plain(stream),
     };
     let (mut tls_asked, mut gss_asked) = (direct.is_some(), false);
     loop {
@@ -68,9 +53,9 @@ pub async fn hello(stream: ClientStream, acceptor: Option<&ClientAcceptor>) -> i
         match FirstPacket::parse(&packet) {
             Ok(FirstPacket::Ssl) if !tls_asked => {
                 tls_asked = true;
-                io = answer_tls(io, acceptor).await?;
+                answer_tls(&mut io, acceptor).await?;
             }
-            Ok(FirstPacket::GssEncryption) if !gss_asked && !matches!(io, ClientIo::Tls(_)) => {
+            Ok(FirstPacket::GssEncryption) if !gss_asked && !matches!(io, AppStream::Tls(_)) => {
                 gss_asked = true;
                 io.write_all(b"N").await?;
             }
@@ -89,7 +74,7 @@ pub async fn hello(stream: ClientStream, acceptor: Option<&ClientAcceptor>) -> i
 }
 
 /// Reads one packet without its length, never a byte more; `None` when there is none.
-async fn read_packet(io: &mut ClientIo) -> io::Result<Option<Vec<u8>>> {
+async fn read_packet(io: &mut AppStream) -> io::Result<Option<Vec<u8>>> {
     let mut length = [0; 4];
     match io.read_exact(&mut length).await {
         Ok(_) => {}
@@ -107,20 +92,18 @@ async fn read_packet(io: &mut ClientIo) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(packet))
 }
 
-async fn answer_tls(mut io: ClientIo, acceptor: Option<&ClientAcceptor>) -> io::Result<ClientIo> {
-    let Some(acceptor) = acceptor else {
-        io.write_all(b"N").await?;
-        return Ok(io);
-    };
-    io.write_all(b"S").await?;
-    match io {
-        ClientIo::Plain(stream) => Ok(ClientIo::Tls(Box::new(acceptor.accept(stream).await?))),
-        ClientIo::Tls(_) => Err(io::ErrorKind::InvalidData.into()),
+async fn answer_tls(io: &mut AppStream, acceptor: Option<&ClientAcceptor>) -> io::Result<()> {
+    match acceptor {
+        Some(acceptor) => {
+            io.write_all(b"S").await?;
+            io.begin_tls(acceptor).await
+        }
+        None => io.write_all(b"N").await,
     }
 }
 
 /// Says why in the server's own words, and ends.
-async fn refuse(mut io: ClientIo, packet: Option<FirstPacket>) -> io::Result<Hello> {
+async fn refuse(mut io: AppStream, packet: Option<FirstPacket>) -> io::Result<Hello> {
     let unsupported = |major: u16, minor: u16| ClientError {
         sqlstate: "0A000".into(),
         message: format!(
@@ -141,67 +124,14 @@ async fn refuse(mut io: ClientIo, packet: Option<FirstPacket>) -> io::Result<Hel
             hint: None,
         },
     };
-    io.fatal(&error).await?;
+    fatal(&mut io, &error).await?;
     Ok(Hello::Gone)
 }
 
-impl ClientIo {
-    /// Sends a FATAL error and says goodbye.
-    pub async fn fatal(&mut self, error: &ClientError) -> io::Result<()> {
-        let mut out = Vec::new();
-        put_error(&mut out, Severity::Fatal, error);
-        self.write_all(&out).await?;
-        self.shutdown().await
-    }
-
-    /// The stream below, whatever is around it.
-    pub fn socket(&self) -> &ClientStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        }
-    }
-}
-
-impl AsyncRead for ClientIo {
-    #[inline]
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for ClientIo {
-    #[inline]
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    #[inline]
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
+/// Sends a FATAL error and says goodbye.
+pub async fn fatal(io: &mut AppStream, error: &ClientError) -> io::Result<()> {
+    let mut out = Vec::new();
+    put_error(&mut out, Severity::Fatal, error);
+    io.write_all(&out).await?;
+    io.shutdown().await
 }

@@ -7,7 +7,7 @@
 //! - `tracker`, `observe`, `statement`: where the conversation stands (pure)
 //! - `relay`: moves the bytes; `settle`: brings a server to rest after its client is gone
 //! - `cancel`: stops the right statement
-//! - `service`: one listener's clients from first byte to last; `metrics`: their counts
+//! - `service`: one listener's clients from first byte to last
 //!
 //! Invariant: never imports `mysql`; `wire`, `tracker`, `observe`, `statement` and `scram` know no socket and no
 //! clock.
@@ -18,7 +18,6 @@ pub mod error;
 pub mod front;
 pub mod key;
 pub mod login;
-pub mod metrics;
 pub mod observe;
 pub mod prove;
 pub mod relay;

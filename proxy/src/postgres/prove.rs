@@ -2,11 +2,11 @@
 
 use tokio::io::AsyncWriteExt;
 
-use super::front::ClientIo;
 use super::login::receive;
 use super::scram;
 use super::scram::ScramError;
 use super::wire::auth;
+use crate::session::AppStream;
 
 /// A SASL message of a client may be this long.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -14,7 +14,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// `Err(None)`: the client went away.
 pub async fn exchange(
     verifier: &scram::Verifier,
-    io: &mut ClientIo,
+    io: &mut AppStream,
 ) -> Result<(), Option<ScramError>> {
     let mut out = Vec::new();
     auth::put_sasl(&mut out, scram::MECHANISM);
@@ -35,7 +35,7 @@ pub async fn exchange(
     io.write_all(&out).await.map_err(|_| None)
 }
 
-async fn sasl_message(io: &mut ClientIo) -> Result<Vec<u8>, Option<ScramError>> {
+async fn sasl_message(io: &mut AppStream) -> Result<Vec<u8>, Option<ScramError>> {
     match receive(io, MESSAGE_BYTES_MAX).await {
         Ok((b'p', body)) => Ok(body),
         Ok(_) => Err(Some(ScramError::Malformed)),

@@ -1,15 +1,10 @@
 //! One listener's clients, from their first byte to their last.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::AsyncRead;
 use tokio::io::AsyncWriteExt;
-use tokio::io::ReadBuf;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -19,11 +14,10 @@ use super::backend::Backend;
 use super::cancel::Registration;
 use super::cancel::Registry;
 use super::error::BackendError;
-use super::front::ClientIo;
 use super::front::Hello;
+use super::front::fatal;
 use super::front::hello;
 use super::key::Key;
-use super::metrics::Metrics;
 use super::prove;
 use super::relay::End;
 use super::relay::Relay;
@@ -44,13 +38,13 @@ use crate::net::Drain;
 use crate::pool::CheckoutError;
 use crate::pool::Lease;
 use crate::pool::Pool;
+use crate::session::AppStream;
+use crate::session::Metrics;
+use crate::session::client_gone;
 use crate::tls::ClientAcceptor;
 
 /// PostgreSQL's `authentication_timeout`: a client that does not get to the point is dropped without a word.
 const STARTUP_TIME_MAX: Duration = Duration::from_secs(60);
-/// What a client may send ahead of its session, while it waits in the queue. Then it is held back.
-const EARLY_BYTES_MAX: usize = 16 * 1024;
-
 /// One listener.
 #[derive(Debug)]
 pub struct Service {
@@ -113,7 +107,7 @@ impl Service {
         }
     }
 
-    async fn session(&self, startup: Startup, mut io: ClientIo) {
+    async fn session(&self, startup: Startup, mut io: AppStream) {
         match self.prepare(&startup, &mut io).await {
             Ok((lease, early)) => self.converse(io, lease, early, startup.minor).await,
             Err(Refusal::Gone) => tracing::debug!("client left before its session began"),
@@ -121,7 +115,7 @@ impl Service {
                 self.metrics.refused();
                 tracing::warn!(sqlstate = %error.sqlstate, detail = error.detail, hint = error.hint,
                     "client refused: {}", error.message);
-                if io.fatal(&error).await.is_err() {
+                if fatal(&mut io, &error).await.is_err() {
                     tracing::debug!("client left before it was told");
                 }
             }
@@ -132,7 +126,7 @@ impl Service {
     async fn prepare(
         &self,
         startup: &Startup,
-        io: &mut ClientIo,
+        io: &mut AppStream,
     ) -> Result<(Prepared, Vec<u8>), Refusal> {
         if self.metrics.clients_now() > self.clients_max {
             return Err(told("53300", "sorry, too many clients already"));
@@ -156,7 +150,7 @@ impl Service {
         ))
     }
 
-    async fn authenticate(&self, startup: &Startup, io: &mut ClientIo) -> Result<(), Refusal> {
+    async fn authenticate(&self, startup: &Startup, io: &mut AppStream) -> Result<(), Refusal> {
         let Some(verifier) = &self.secret else {
             return Ok(());
         };
@@ -182,7 +176,7 @@ impl Service {
     async fn wait_for_lease(
         &self,
         key: &Key,
-        io: &mut ClientIo,
+        io: &mut AppStream,
         early: &mut Vec<u8>,
     ) -> Result<(Lease<Backend>, bool), Refusal> {
         let (tell, mut long_wait) = oneshot::channel();
@@ -209,7 +203,7 @@ impl Service {
         }
     }
 
-    async fn converse(&self, mut io: ClientIo, prepared: Prepared, early: Vec<u8>, minor: u16) {
+    async fn converse(&self, mut io: AppStream, prepared: Prepared, early: Vec<u8>, minor: u16) {
         let Prepared {
             mut lease,
             greeted,
@@ -252,7 +246,12 @@ impl Service {
     }
 
     /// Relays until the session ends, doing on the way what a statement needs done beside it.
-    async fn relay(&self, relay: &mut Relay, io: &mut ClientIo, lease: &mut Lease<Backend>) -> End {
+    async fn relay(
+        &self,
+        relay: &mut Relay,
+        io: &mut AppStream,
+        lease: &mut Lease<Backend>,
+    ) -> End {
         loop {
             match relay.run(io, &mut lease.io).await {
                 End::FreeDatabase(name) => {
@@ -290,25 +289,6 @@ fn checkout_refusal(error: &CheckoutError<BackendError>) -> Refusal {
     Refusal::Told(Box::new(error.for_client()))
 }
 
-/// Resolves when the client closes. What it sends ahead meanwhile is kept. Cancel safe.
-async fn client_gone(io: &mut ClientIo, early: &mut Vec<u8>) {
-    poll_fn(|cx| {
-        while early.len() < EARLY_BYTES_MAX {
-            let mut memory = [0; 1024];
-            let mut chunk = ReadBuf::new(&mut memory);
-            match Pin::new(&mut *io).poll_read(cx, &mut chunk) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) if !chunk.filled().is_empty() => {
-                    early.extend_from_slice(chunk.filled())
-                }
-                Poll::Ready(_) => return Poll::Ready(()),
-            }
-        }
-        Poll::Pending
-    })
-    .await;
-}
-
 fn notice_of_wait(waiting: String) -> Vec<u8> {
     let mut out = auth::AUTHENTICATION_OK.to_vec();
     let notice = ClientError {
@@ -337,7 +317,7 @@ fn welcome(lease: &Lease<Backend>, registration: &Registration, greeted: bool) -
 }
 
 /// Tells the client what there is to tell, and says how it left; `None` where the server is lost.
-async fn say_farewell(io: &mut ClientIo, end: &End) -> Option<Farewell> {
+async fn say_farewell(io: &mut AppStream, end: &End) -> Option<Farewell> {
     let (farewell, error) = match end {
         End::ClientTerminated => (Farewell::Goodbye, None),
         End::ClientViolation(byte) => (
@@ -365,9 +345,9 @@ async fn say_farewell(io: &mut ClientIo, end: &End) -> Option<Farewell> {
     Some(farewell)
 }
 
-async fn tell(io: &mut ClientIo, refusal: Refusal) {
+async fn tell(io: &mut AppStream, refusal: Refusal) {
     if let Refusal::Told(error) = refusal
-        && let Err(error) = io.fatal(&error).await
+        && let Err(error) = fatal(io, &error).await
     {
         tracing::debug!(%error, "client left before it was told");
     }

@@ -170,7 +170,7 @@ async fn back_pressure_holds_each_direction_alone() {
             expect(database, &query("x")).await;
         })
         .await;
-    assert!(stage.relay.down.unsent.len() <= CHUNK_BYTES);
+    assert!(stage.relay.down.unsent_bytes() <= CHUNK_BYTES);
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,5 +384,5 @@ async fn a_session_at_rest_holds_no_buffer() {
         .beside(async |_, _| tokio::task::yield_now().await)
         .await;
     let down = &stage.relay.down;
-    assert_eq!((down.unsent.capacity(), down.held.len()), (0, 0));
+    assert_eq!((down.unsent_bytes(), down.held.len()), (0, 0));
 }

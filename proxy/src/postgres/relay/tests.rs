@@ -147,7 +147,7 @@ async fn back_pressure_holds_each_direction_alone() {
             expect(database, &message(b'Q', b"x\0")).await;
         })
         .await;
-    assert!(stage.relay.down.unsent.len() <= CHUNK_BYTES);
+    assert!(stage.relay.down.unsent_bytes() <= CHUNK_BYTES);
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,10 +278,7 @@ async fn a_session_at_rest_holds_no_buffer() {
         .beside(async |_, _| tokio::task::yield_now().await)
         .await;
     assert_eq!(
-        (
-            stage.relay.down.unsent.capacity(),
-            stage.relay.down.held.len()
-        ),
+        (stage.relay.down.unsent_bytes(), stage.relay.down.held.len()),
         (0, 0)
     );
 }

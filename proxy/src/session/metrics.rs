@@ -20,7 +20,7 @@ pub struct Metrics {
 /// The same, read at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Connections accepted, probes and cancel requests included.
+    /// Connections accepted, probes and refusals included.
     pub clients_opened: u64,
     /// Of these, closed.
     pub clients_closed: u64,
@@ -28,9 +28,9 @@ pub struct Snapshot {
     pub sessions_ended: u64,
     /// Clients that were told an error instead of a session.
     pub refusals: u64,
-    /// Cancel requests with a valid key.
+    /// Requests to cancel that named a session of ours.
     pub cancels: u64,
-    /// Query and Parse messages of ended sessions.
+    /// Statements of ended sessions.
     pub statements: u64,
     /// Bytes from clients, of ended sessions.
     pub bytes_up: u64,
@@ -57,7 +57,7 @@ impl Metrics {
         self.refusals.fetch_add(1, Relaxed);
     }
 
-    /// A cancel request with a valid key came.
+    /// A request to cancel came that named a session of ours.
     pub fn cancelled(&self) {
         self.cancels.fetch_add(1, Relaxed);
     }
