@@ -9,6 +9,7 @@ mod memory;
 mod mysql_clients;
 mod mysql_connect;
 mod mysql_kill;
+mod mysql_recovery;
 mod mysql_upstream;
 mod mysql_wire;
 mod mysql_world;
