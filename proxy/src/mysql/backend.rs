@@ -93,7 +93,8 @@ async fn connect(
         None => dialer.reach(deadline).await?,
     };
     let mut opened = dialer.open(key, &pass, greeted, deadline).await?;
-    let baseline = timeout_at(deadline, baseline::ask(&mut opened.io, key))
+    let asked = baseline::ask(&mut opened.io, key, &opened.greeting.version);
+    let baseline = timeout_at(deadline, asked)
         .await
         .map_err(|_| dialer.late("the first statement"))?
         .map_err(|error| dialer.unread(error, "the first statement"))?;
@@ -103,7 +104,7 @@ async fn connect(
     let victim = Victim {
         dialer: Arc::clone(dialer),
         address: opened.address,
-        thread_id: opened.thread_id,
+        thread_id: opened.greeting.thread_id,
         key: key.clone(),
         gate: Gate::default(),
     };

@@ -2,7 +2,8 @@
 //!
 //! COM_RESET_CONNECTION alone does not do it: MySQL then falls back to the server's default character set (bugs 85185,
 //! 97633), both forget what the client's capabilities made of `sql_mode` and `wait_timeout`, and both keep the current
-//! database. So the session is asked once, right after the login, for what it will have to be again.
+//! database and the active roles. So the session is asked once, right after the login, for what it will have to be
+//! again.
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -27,27 +28,75 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 /// NULL in a row.
 const NULL: u8 = 0xfb;
 
-const BASELINE: &str = "SELECT @@session.character_set_client, @@session.collation_connection, \
-    @@session.sql_mode, @@session.wait_timeout, @@global.init_connect, DATABASE()";
-
 /// What a session is right after its login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Baseline {
-    /// Statement that restores what a reset loses; none: a reset cannot restore it.
-    restore: Option<String>,
+    /// Statements that restore what a reset loses or leaves; none: they cannot.
+    restore: Option<Vec<String>>,
 }
 
-/// Asks a session that was just opened.
-pub async fn ask<S>(io: &mut S, key: &Key) -> Result<Baseline, ReadError>
+/// How a server names the roles that are active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Roles {
+    /// As a list that SET ROLE takes (MySQL from 8.0).
+    List,
+    /// Not at all (MySQL 5.7).
+    None,
+    /// One at most, bare (MariaDB).
+    One,
+}
+
+impl Roles {
+    fn of(version: &[u8]) -> Self {
+        let version = String::from_utf8_lossy(version);
+        let major = version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse().ok());
+        match major {
+            // MariaDB before 11 says 5.5.5 first, for the sake of old replicas.
+            _ if version.contains("MariaDB") => Self::One,
+            Some(8_u32..) => Self::List,
+            Some(_) | None => Self::None,
+        }
+    }
+
+    fn column(self) -> &'static str {
+        match self {
+            Self::List | Self::One => "CURRENT_ROLE()",
+            Self::None => "NULL",
+        }
+    }
+
+    /// The statement that activates these roles again.
+    fn restore(self, active: Option<&[u8]>) -> Option<String> {
+        let active = active.map(String::from_utf8_lossy);
+        match (self, active) {
+            (Self::None, _) => None,
+            (Self::List, Some(list)) => Some(format!("SET ROLE {list}")),
+            (Self::One, Some(name)) => Some(format!("SET ROLE `{}`", name.replace('`', "``"))),
+            (Self::List | Self::One, None) => Some("SET ROLE NONE".to_owned()),
+        }
+    }
+}
+
+/// Asks a session that was just opened, of a server of this version.
+pub async fn ask<S>(io: &mut S, key: &Key, version: &[u8]) -> Result<Baseline, ReadError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let roles = Roles::of(version);
+    let question = format!(
+        "SELECT @@session.character_set_client, @@session.collation_connection, @@session.sql_mode, \
+         @@session.wait_timeout, @@global.init_connect, {}",
+        roles.column()
+    );
     let mut out = Vec::new();
-    put_command(&mut out, COM_QUERY, BASELINE.as_bytes());
+    put_command(&mut out, COM_QUERY, question.as_bytes());
     send(io, &out).await?;
     let row = row(io, key.capabilities).await?;
     Ok(Baseline {
-        restore: row.as_deref().and_then(restore),
+        restore: row.as_deref().and_then(|row| restore(row, roles)),
     })
 }
 
@@ -60,15 +109,18 @@ impl Baseline {
         let restore = self.restore.as_ref()?;
         let mut out = Vec::new();
         put_command(&mut out, COM_RESET_CONNECTION, b"");
-        put_command(&mut out, COM_QUERY, restore.as_bytes());
+        for statement in restore {
+            put_command(&mut out, COM_QUERY, statement.as_bytes());
+        }
         if key.database.is_empty() {
             put_command(&mut out, COM_QUERY, b"SELECT DATABASE()");
         } else {
             put_command(&mut out, COM_INIT_DB, &key.database);
         }
         send(io, &out).await.ok()?;
-        done(io).await?;
-        done(io).await?;
+        for _ in 0..1 + restore.len() {
+            done(io).await?;
+        }
         if key.database.is_empty() {
             // No statement leads back to no database.
             let row = row(io, key.capabilities).await.ok()??;
@@ -79,16 +131,16 @@ impl Baseline {
     }
 }
 
-/// The statement that restores a session with these values. `init_connect` is not run again by a reset, and what it did
-/// is not known: such sessions are closed instead.
-fn restore(row: &[Option<Vec<u8>>]) -> Option<String> {
+/// The statements that restore a session with these values. `init_connect` is not run again by a reset, and what it
+/// did is not known: such sessions are closed instead.
+fn restore(row: &[Option<Vec<u8>>], roles: Roles) -> Option<Vec<String>> {
     let [
         charset,
         collation,
         sql_mode,
         wait_timeout,
         init_connect,
-        _database,
+        role,
     ] = row
     else {
         return None;
@@ -101,13 +153,15 @@ fn restore(row: &[Option<Vec<u8>>]) -> Option<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ',';
         text.chars().all(plain).then_some(text)
     };
-    Some(format!(
+    let variables = format!(
         "SET NAMES {} COLLATE {}, sql_mode = '{}', wait_timeout = {}",
         word(charset)?,
         word(collation)?,
         word(sql_mode)?,
         word(wait_timeout)?
-    ))
+    );
+    let role = roles.restore(role.as_deref());
+    Some([variables].into_iter().chain(role).collect())
 }
 
 fn put_command(out: &mut Vec<u8>, command: u8, argument: &[u8]) {
@@ -191,36 +245,61 @@ fn value(reader: &mut Reader<'_>) -> Result<Option<Vec<u8>>, Malformed> {
 mod tests {
     use super::*;
 
-    fn values(row: [&str; 5]) -> Vec<Option<Vec<u8>>> {
+    fn values(row: [&str; 5], role: Option<&str>) -> Vec<Option<Vec<u8>>> {
         let known = row.iter().map(|value| Some(value.as_bytes().to_vec()));
-        known.chain([None]).collect()
+        known
+            .chain([role.map(|role| role.as_bytes().to_vec())])
+            .collect()
     }
+
+    const LOGIN: [&str; 5] = [
+        "utf8mb4",
+        "utf8mb4_bin",
+        "STRICT_TRANS_TABLES,IGNORE_SPACE",
+        "28800",
+        "",
+    ];
 
     #[test]
     fn what_a_reset_loses_is_set_again() {
-        let row = values([
-            "utf8mb4",
-            "utf8mb4_general_ci",
-            "STRICT_TRANS_TABLES,IGNORE_SPACE",
-            "28800",
-            "",
-        ]);
         assert_eq!(
-            restore(&row).unwrap(),
-            "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, sql_mode = 'STRICT_TRANS_TABLES,IGNORE_SPACE', \
-             wait_timeout = 28800"
+            restore(&values(LOGIN, None), Roles::None).unwrap(),
+            [
+                "SET NAMES utf8mb4 COLLATE utf8mb4_bin, sql_mode = 'STRICT_TRANS_TABLES,IGNORE_SPACE', \
+                 wait_timeout = 28800"
+            ]
         );
     }
 
     #[test]
+    fn roles_are_activated_as_the_server_names_them() {
+        let role = |version: &[u8], active| {
+            let statements = restore(&values(LOGIN, active), Roles::of(version)).unwrap();
+            statements.into_iter().nth(1)
+        };
+        let (mysql, mariadb) = (&b"8.0.36"[..], &b"5.5.5-10.11.19-MariaDB"[..]);
+        assert_eq!(role(mysql, Some("NONE")).unwrap(), "SET ROLE NONE");
+        assert_eq!(
+            role(mysql, Some("`a`@`%`,`b`@`%`")).unwrap(),
+            "SET ROLE `a`@`%`,`b`@`%`"
+        );
+        assert_eq!(role(mariadb, None).unwrap(), "SET ROLE NONE");
+        assert_eq!(role(mariadb, Some("o`r")).unwrap(), "SET ROLE `o``r`");
+        assert_eq!(role(b"11.8.2-MariaDB", None).unwrap(), "SET ROLE NONE");
+        assert_eq!(role(b"5.7.44-log", None), None, "CURRENT_ROLE() is unknown");
+    }
+
+    #[test]
     fn what_init_connect_did_cannot_be_restored() {
-        let row = values(["utf8mb4", "utf8mb4_bin", "", "1", "SET NAMES latin1"]);
-        assert_eq!(restore(&row), None);
+        let mut row = LOGIN;
+        row[4] = "SET NAMES latin1";
+        assert_eq!(restore(&values(row, None), Roles::One), None);
     }
 
     #[test]
     fn nothing_strange_is_put_into_a_statement() {
-        let row = values(["utf8mb4", "x; DROP", "", "1", ""]);
-        assert_eq!(restore(&row), None);
+        let mut row = LOGIN;
+        row[1] = "x; DROP";
+        assert_eq!(restore(&values(row, None), Roles::One), None);
     }
 }

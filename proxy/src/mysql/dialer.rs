@@ -62,8 +62,8 @@ pub struct Opened {
     pub io: Verified<TcpStream>,
     /// The address that answered.
     pub address: SocketAddr,
-    /// What KILL names.
-    pub thread_id: u32,
+    /// What the server said first.
+    pub greeting: Greeting,
     /// The payload of the server's OK packet.
     pub ok: Vec<u8>,
 }
@@ -218,7 +218,7 @@ impl Dialer {
         Ok(Opened {
             io,
             address,
-            thread_id: greeting.thread_id,
+            greeting,
             ok,
         })
     }
