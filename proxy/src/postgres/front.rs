@@ -82,12 +82,13 @@ async fn read_packet(io: &mut AppStream) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
-    let length = u32::from_be_bytes(length) as usize;
-    if !(8..=STARTUP_BYTES_MAX).contains(&length) {
-        tracing::debug!(length, "first packet of an impossible length");
+    // At least the code that says what it asks for.
+    let length = (u32::from_be_bytes(length) as usize).checked_sub(4);
+    let Some(length) = length.filter(|length| (4..=STARTUP_BYTES_MAX).contains(length)) else {
+        tracing::debug!(?length, "first packet of an impossible length");
         return Ok(None);
-    }
-    let mut packet = vec![0; length - 4];
+    };
+    let mut packet = vec![0; length];
     io.read_exact(&mut packet).await?;
     Ok(Some(packet))
 }

@@ -5,7 +5,8 @@ use crate::wire::Reader;
 use crate::wire::length_prefixed;
 use crate::wire::put_cstr;
 
-/// Longest first packet accepted, its length included (pqcomm.h, `MAX_STARTUP_PACKET_LENGTH`).
+/// Longest first packet accepted, its length not included (pqcomm.h, `MAX_STARTUP_PACKET_LENGTH`, which
+/// backend_startup.c compares after it has taken off the four bytes of the length).
 pub const STARTUP_BYTES_MAX: usize = 10_000;
 /// The newest minor version of protocol 3 this proxy speaks to clients (PostgreSQL 18).
 pub const MINOR_MAX: u16 = 2;
