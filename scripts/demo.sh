@@ -79,7 +79,7 @@ show rds-sidecar wait --timeout 30s --admin "127.0.0.1:$admin" || fail "rds-side
 sed 's/^/    /' "$work/sidecar.log"
 
 say "3. psql, as a test would: any user, any password, no TLS"
-export PGCONNECT_TIMEOUT=20 PGPASSWORD=whatever PGHOST=localhost PGPORT=$port PGDATABASE=app PGUSER=anybody PGSSLMODE=disable
+export PGCONNECT_TIMEOUT=20 PGPASSWORD=whatever PGHOST=127.0.0.1 PGPORT=$port PGDATABASE=app PGUSER=anybody PGSSLMODE=disable
 question="select current_user, current_database(), ssl as tls_to_the_server, version as tls, cipher
 from pg_stat_ssl where pid = pg_backend_pid()"
 show psql -X -P pager=off -c "$question" || fail "the query failed"
