@@ -13,6 +13,8 @@ use super::dialer::Dialer;
 use super::dialer::say_goodbye;
 use super::error::BackendError;
 use super::key::Key;
+use super::wire::status;
+use super::wire::status::OkPacket;
 use crate::pool;
 use crate::pool::Health;
 use crate::session::Gate;
@@ -110,8 +112,54 @@ async fn connect(
     };
     Ok(Box::new(Conn {
         io: opened.io,
-        ok: opened.ok,
+        ok: welcome(&opened.ok, key),
         baseline,
         victim: Arc::new(victim),
     }))
+}
+
+/// The OK packet that clients get. Its text is left out: MariaDB from 11.4 on proves with it that it knows the password
+/// and shows this very certificate, which is for the client of this connection alone, that is for us.
+fn welcome(ok: &[u8], key: &Key) -> Vec<u8> {
+    let Ok(packet) = OkPacket::parse(ok, key.capabilities) else {
+        return ok.to_vec();
+    };
+    let mut out = Vec::with_capacity(ok.len());
+    OkPacket {
+        info: &[],
+        ..packet
+    }
+    .put(&mut out, status::OK, key.capabilities);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mysql::wire::Capabilities;
+    use crate::mysql::wire::handshake::Attributes;
+
+    #[test]
+    fn the_servers_proof_is_not_passed_on_and_session_state_is() {
+        let key = Key {
+            user: Vec::new(),
+            database: Vec::new(),
+            charset: 45,
+            packet_max: 0,
+            capabilities: Capabilities::SESSION_TRACK,
+            attributes: Attributes::new(),
+        };
+        let state = b"\x01\x04\x03app";
+        let login = [&b"\0\0\0\x02\x40\0\0\x03\x01ab\x06"[..], state].concat();
+        let expected = [&b"\0\0\0\x02\x40\0\0\x00\x06"[..], state].concat();
+        assert_eq!(welcome(&login, &key), expected);
+        let plain = Key {
+            capabilities: Capabilities::NONE,
+            ..key
+        };
+        assert_eq!(
+            welcome(b"\0\0\0\x02\0\0\0\x01ab", &plain),
+            b"\0\0\0\x02\0\0\0"
+        );
+    }
 }
