@@ -16,7 +16,7 @@ test: ## everything CI checks: format, lints, docs, all tests
 	@scripts/setup.sh test
 	@scripts/test.sh
 
-bench: ## rds-sidecar beside PgBouncer and a direct connection (docs/benchmarks.md)
+bench: ## rds-sidecar beside PgBouncer, HAProxy and direct connections (docs/benchmarks.md)
 	@scripts/setup.sh bench
 	@scripts/bench.sh
 

@@ -52,7 +52,11 @@ want_servers
 case $purpose in
 demo) ;;
 test) want_drivers ;;
-bench) need pgbouncer have /usr/sbin/pgbouncer ;;
+bench)
+    need pgbouncer have /usr/sbin/pgbouncer
+    need haproxy have /usr/sbin/haproxy
+    need sysbench have sysbench
+    ;;
 *)
     echo "setup: unknown purpose '$purpose'; usage: scripts/setup.sh [demo|test|bench]" >&2
     exit 64

@@ -21,7 +21,7 @@ pub struct Authority {
     pem: String,
 }
 
-/// A server certificate and its key, PEM.
+/// A certificate and its key, PEM.
 #[derive(Debug)]
 pub struct Leaf {
     /// The certificate.
@@ -81,13 +81,28 @@ impl Authority {
 
     /// A server certificate for `names`, DNS names and IP addresses; the first is also the common name.
     pub fn leaf(&self, names: &[&str], validity: Validity) -> Result<Leaf> {
+        self.sign(names, validity, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A certificate with which a client shows who it is. No login needs one; some clients insist on having one.
+    pub fn client(&self, name: &str) -> Result<Leaf> {
+        let purpose = ExtendedKeyUsagePurpose::ClientAuth;
+        self.sign(&[name], Validity::Current, purpose)
+    }
+
+    fn sign(
+        &self,
+        names: &[&str],
+        validity: Validity,
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> Result<Leaf> {
         let now = OffsetDateTime::now_utc();
         let mut params =
             CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         params
             .distinguished_name
             .push(DnType::CommonName, *names.first().unwrap_or(&"server"));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![purpose];
         params.use_authority_key_identifier_extension = true;
         params.not_before = now - Duration::days(1);
         params.not_after = match validity {

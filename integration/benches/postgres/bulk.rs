@@ -10,9 +10,9 @@ use anyhow::Result;
 use anyhow::ensure;
 use tokio::time::Instant;
 
-use crate::cells::Sample;
 use crate::machine;
 use crate::peer::Peer;
+use crate::report::Sample;
 
 const ROWS: u32 = 1_000_000;
 const GIGABYTES: f64 = 1.0;

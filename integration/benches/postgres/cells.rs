@@ -13,6 +13,9 @@ use crate::load::Protocol;
 use crate::memory;
 use crate::peer::Kind;
 use crate::peer::Lab;
+use crate::report::GIGABYTE;
+use crate::report::Sample;
+use crate::report::Work;
 
 /// One kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,17 +30,6 @@ pub enum Cell {
     Start,
     /// Memory at rest, and with this many clients that each hold a server connection.
     Memory(u32),
-}
-
-/// What one peer did in one round.
-#[derive(Debug, Clone, Default)]
-pub struct Sample {
-    /// CPU time per unit of work (query, connection, GB), of the proxy.
-    pub proxy_cpu: Option<Duration>,
-    /// CPU time per unit of work, of the server.
-    pub server_cpu: Option<Duration>,
-    /// Further figures by name, in the order of the report.
-    pub figures: Vec<(&'static str, f64)>,
 }
 
 impl Cell {
@@ -72,12 +64,13 @@ impl Cell {
     pub fn varies(&self) -> bool {
         !matches!(self, Self::Memory(_))
     }
+}
 
-    /// What the proxy's CPU time is counted by.
-    pub fn unit(&self) -> &'static str {
+impl Work for Cell {
+    fn unit(&self) -> &'static str {
         match self {
             Self::Connect => "connection",
-            Self::Copy(_) => "GB",
+            Self::Copy(_) => GIGABYTE,
             Self::Memory(_) | Self::Query(_) | Self::Start => "query",
         }
     }

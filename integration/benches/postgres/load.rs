@@ -11,9 +11,9 @@ use std::time::UNIX_EPOCH;
 use anyhow::Result;
 use anyhow::ensure;
 
-use crate::cells::Sample;
 use crate::machine;
 use crate::peer::Peer;
+use crate::report::Sample;
 
 const WARM_UP: Duration = Duration::from_secs(1);
 /// pgbench goes on for this long after the window, so that its end is not in it.

@@ -11,9 +11,12 @@
 mod bulk;
 mod cells;
 mod load;
+#[path = "../common/machine.rs"]
+#[allow(dead_code, reason = "each benchmark needs its part")]
 mod machine;
 mod memory;
 mod peer;
+#[path = "../common/report.rs"]
 mod report;
 mod wire;
 
@@ -50,7 +53,7 @@ fn main() -> Result<()> {
         plan.idle_clients,
     )?;
     lab.prepare()?;
-    let mut report = Report::new(machine::describe(cpu, &lab)?);
+    let mut report = Report::new(machine::describe(cpu, &lab.programs()?)?);
     for round in 1..=plan.rounds {
         for cell in plan.cells.iter().filter(|cell| round == 1 || cell.varies()) {
             for kind in &plan.kinds {

@@ -6,11 +6,11 @@ use anyhow::Context;
 use anyhow::Result;
 use tokio::time::Instant;
 
-use crate::cells::Sample;
 use crate::machine;
 use crate::peer::Kind;
 use crate::peer::Lab;
 use crate::peer::Peer;
+use crate::report::Sample;
 use crate::wire::Client;
 
 const POLL: Duration = Duration::from_micros(200);

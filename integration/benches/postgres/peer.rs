@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::machine;
 use crate::memory;
+use crate::report::Contender;
 
 const USER: &str = "pw_app";
 const PASSWORD: &str = "pw_app_password";
@@ -41,6 +42,11 @@ pub enum Kind {
 impl Kind {
     /// In the order they take turns.
     pub const ALL: [Self; 3] = [Self::Direct, Self::PgBouncer, Self::Sidecar];
+}
+
+impl Contender for Kind {
+    const OURS: Self = Self::Sidecar;
+    const THEIRS: Self = Self::PgBouncer;
 }
 
 impl fmt::Display for Kind {
@@ -171,13 +177,14 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// A PostgreSQL program of the server's version.
-    pub fn program(&self, name: &str) -> String {
-        self.bin.join(name).display().to_string()
+    /// The programs that are measured.
+    pub fn programs(&self) -> Result<[String; 3]> {
+        let server = self.bin.join("postgres").display().to_string();
+        Ok([server, PGBOUNCER.to_owned(), self.sidecar_program()?])
     }
 
     /// The rds-sidecar that is measured.
-    pub fn sidecar_program(&self) -> Result<String> {
+    fn sidecar_program(&self) -> Result<String> {
         let path = self
             .binary
             .as_ref()

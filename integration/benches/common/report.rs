@@ -1,15 +1,40 @@
 //! Samples to tables: medians over the rounds, the proxies' CPU time normalised by the server's.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::cells::Cell;
-use crate::cells::Sample;
-use crate::peer::Kind;
+/// The unit of bulk work, whose CPU time is given in seconds.
+pub const GIGABYTE: &str = "GB";
+
+/// One kind of work, which every peer does in turn.
+pub trait Work: Copy + Ord + Display {
+    /// What the proxy's CPU time is counted by.
+    fn unit(&self) -> &'static str;
+}
+
+/// Who stands between client and server.
+pub trait Contender: Copy + Ord + Display {
+    /// We.
+    const OURS: Self;
+    /// Whom we are compared with.
+    const THEIRS: Self;
+}
+
+/// What one peer did in one round.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    /// CPU time per unit of work (query, connection, GB), of the proxy.
+    pub proxy_cpu: Option<Duration>,
+    /// CPU time per unit of work, of the server.
+    pub server_cpu: Option<Duration>,
+    /// Further figures by name, in the order of the report.
+    pub figures: Vec<(&'static str, f64)>,
+}
 
 /// All samples of a run.
-pub struct Report {
+pub struct Report<Cell, Kind> {
     machine: String,
     samples: BTreeMap<(Cell, Kind), Vec<Sample>>,
 }
@@ -21,7 +46,7 @@ struct Figure {
     spread: f64,
 }
 
-impl Report {
+impl<Cell: Work, Kind: Contender> Report<Cell, Kind> {
     /// An empty one.
     pub fn new(machine: String) -> Self {
         Self {
@@ -35,7 +60,7 @@ impl Report {
         self.samples.entry((*cell, kind)).or_default().push(sample);
     }
 
-    /// One table: a line per figure, a column per peer, and ours divided by PgBouncer's.
+    /// One table: a line per figure, a column per peer, and ours divided by theirs.
     pub fn markdown(&self, cells: &[Cell], kinds: &[Kind]) -> String {
         let mut out = format!("{}\n\n| work | figure |", self.machine);
         for kind in kinds {
@@ -43,7 +68,9 @@ impl Report {
         }
         let _ = writeln!(
             out,
-            " rds-sidecar / PgBouncer |\n|---|---|{}---:|",
+            " {} / {} |\n|---|---|{}---:|",
+            Kind::OURS,
+            Kind::THEIRS,
             "---:|".repeat(kinds.len())
         );
         for cell in cells {
@@ -53,9 +80,9 @@ impl Report {
     }
 
     fn cell(&self, cell: Cell, kinds: &[Kind], out: &mut String) {
-        let cpu_name = match cell {
-            Cell::Copy(_) => "proxy CPU, s/GB".to_owned(),
-            _ => format!("proxy CPU, us/{}", cell.unit()),
+        let cpu_name = match cell.unit() {
+            GIGABYTE => "proxy CPU, s/GB".to_owned(),
+            unit => format!("proxy CPU, us/{unit}"),
         };
         line(out, &format!("{cell} | **{cpu_name}**"), kinds, |kind| {
             self.cpu(cell, kind)
@@ -76,11 +103,7 @@ impl Report {
             .filter(|((of, _), _)| *of == cell)
             .flat_map(|(_, samples)| samples);
         let best = of_cell.filter_map(|sample| sample.server_cpu).min()?;
-        let scale = if matches!(cell, Cell::Copy(_)) {
-            1.0
-        } else {
-            1e6
-        };
+        let scale = if cell.unit() == GIGABYTE { 1.0 } else { 1e6 };
         let values = self.of(cell, kind).filter_map(|sample| {
             let ratio = seconds(sample.proxy_cpu?) / seconds(sample.server_cpu?);
             Some(ratio * seconds(best) * scale)
@@ -116,7 +139,12 @@ impl Report {
 }
 
 /// One line of the table; none where no peer has the figure.
-fn line(out: &mut String, title: &str, kinds: &[Kind], value: impl Fn(Kind) -> Option<Figure>) {
+fn line<Kind: Contender>(
+    out: &mut String,
+    title: &str,
+    kinds: &[Kind],
+    value: impl Fn(Kind) -> Option<Figure>,
+) {
     if kinds.iter().all(|kind| value(*kind).is_none()) {
         return;
     }
@@ -124,8 +152,8 @@ fn line(out: &mut String, title: &str, kinds: &[Kind], value: impl Fn(Kind) -> O
     for kind in kinds {
         let _ = write!(out, " {} |", value(*kind).map_or("-".to_owned(), shown));
     }
-    let ratio = value(Kind::Sidecar)
-        .zip(value(Kind::PgBouncer))
+    let ratio = value(Kind::OURS)
+        .zip(value(Kind::THEIRS))
         .map(|(ours, theirs)| ours.median / theirs.median);
     let _ = writeln!(
         out,

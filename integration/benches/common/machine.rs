@@ -8,8 +8,6 @@ use anyhow::Context;
 use anyhow::Result;
 use rustix::thread::CpuSet;
 
-use crate::peer::Lab;
-
 /// Puts this process, and so every process it will start, on one CPU; returns which.
 ///
 /// The last one that is allowed: interrupts tend to be served by the first.
@@ -25,8 +23,8 @@ pub fn pin() -> Result<usize> {
     Ok(last)
 }
 
-/// What a reader needs to place the figures.
-pub fn describe(cpu: usize, lab: &Lab<'_>) -> Result<String> {
+/// What a reader needs to place the figures, the versions of `programs` among it.
+pub fn describe(cpu: usize, programs: &[String]) -> Result<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpuinfo
         .lines()
@@ -39,15 +37,15 @@ pub fn describe(cpu: usize, lab: &Lab<'_>) -> Result<String> {
         .lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="))
         .unwrap_or("unknown system");
+    let versions = programs.iter().map(|program| version(program));
+    let versions = versions.collect::<Result<Vec<_>>>()?;
     Ok(format!(
-        "{}; {}, Linux {}; everything on CPU {cpu}; load average {} at the start. {}, PgBouncer {}, {}.",
+        "{}; {}, Linux {}; everything on CPU {cpu}; load average {} at the start. {}.",
         model.trim_start_matches([' ', '\t', ':']),
         system.trim_matches('"'),
         kernel.trim(),
         load.split(' ').next().unwrap_or("unknown"),
-        version(&lab.program("postgres"))?,
-        version("/usr/sbin/pgbouncer")?.trim_start_matches("PgBouncer "),
-        version(&lab.sidecar_program()?)?,
+        versions.join(", "),
     ))
 }
 
@@ -76,6 +74,11 @@ pub fn cpu(pid: u32) -> Result<Duration> {
             .unwrap_or(0);
     }
     Ok(Duration::from_nanos(total))
+}
+
+/// CPU time of a process with all threads it ever had; it comes in clock ticks of 10 ms.
+pub fn cpu_with_threads(pid: u32) -> Result<Duration> {
+    ticks(pid, 11)
 }
 
 /// CPU time of a server that forks: its own, its living children's, and that of children it has waited for.
@@ -109,11 +112,14 @@ fn cpu_of_children(pid: u32) -> Result<Duration> {
 
 /// cutime and cstime (proc(5)); they come in clock ticks of 10 ms.
 fn cpu_waited_for(pid: u32) -> Result<Duration> {
+    ticks(pid, 13)
+}
+
+/// The sum of two of the fields of [`stat_fields`].
+fn ticks(pid: u32, first: usize) -> Result<Duration> {
     let fields = stat_fields(pid).context("the server has gone")?;
-    let of_children = fields.iter().skip(13).take(2);
-    let ticks: u64 = of_children
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
+    let two = fields.iter().skip(first).take(2);
+    let ticks: u64 = two.filter_map(|field| field.parse::<u64>().ok()).sum();
     let per_second = rustix::param::clock_ticks_per_second();
     Ok(Duration::from_millis(ticks * 1_000 / per_second))
 }
