@@ -1,9 +1,11 @@
 //! KILL that reaches the right server session, and never a later user of it (protocol.md C.6).
 //!
 //! A client is greeted before its upstream connection exists, so it gets an id of ours, from a range no server uses.
-//! A KILL that names such an id is made on a separate connection to the very address the victim is connected to, as
-//! the user who asked for it: the server judges whether he may. KILL QUERY works on whatever its victim runs when it
-//! arrives; so the victim is not lent to anybody else before the KILL has been answered.
+//! A KILL that names such an id is translated and made on the connection of the client that asks, as a direct client's
+//! would be: the server judges whether its user may, and a server that is full does not matter. Where that client is
+//! connected to another address (reader endpoints), and where nobody asks but the victim's client is gone, a separate
+//! connection to the victim's address is made. KILL QUERY works on whatever its victim runs when it arrives; so the
+//! victim is not lent to anybody else before the KILL has been answered.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,11 +19,14 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::backend::Conn;
 use super::dialer::Dialer;
+use super::dialer::execute;
 use super::error::BackendError;
 use super::key::Key;
 use super::settle::Stop;
 use super::statement::Scope;
+use super::told::Told;
 use crate::session::Gate;
 
 /// How long one KILL may take, from dial to the server's answer.
@@ -44,21 +49,57 @@ pub struct Victim {
     pub gate: Gate,
 }
 
+/// Why a KILL did not work.
+#[derive(Debug)]
+pub enum KillError {
+    /// The connection it was made on is out of step.
+    Lost,
+    /// The server could not be reached, or said no: what the client is told.
+    Told(Box<Told>),
+}
+
+impl KillError {
+    fn told(error: &BackendError) -> Self {
+        Self::from(Told::from(error))
+    }
+}
+
+impl From<Told> for KillError {
+    fn from(told: Told) -> Self {
+        Self::Told(Box::new(told))
+    }
+}
+
 impl Victim {
-    /// Kills as the user of `by`, and waits for the server's answer. Does nothing while the session belongs to nobody.
+    /// Kills as the user of `by`, which must be idle, and waits for the server's answer. Does nothing while the session
+    /// belongs to nobody.
     ///
     /// # Errors
-    /// The server could not be reached, or said no.
-    pub async fn kill(&self, scope: Scope, by: &Key) -> Result<(), BackendError> {
+    /// See [`KillError`].
+    pub async fn kill(&self, scope: Scope, by: &mut Conn) -> Result<(), KillError> {
+        if by.victim.address != self.address {
+            let killed = self.kill_apart(scope, &by.victim.key).await;
+            return killed.map_err(|error| KillError::told(&error));
+        }
+        let Some(_inside) = self.gate.enter() else {
+            return Ok(());
+        };
+        let statement = self.statement(scope);
+        let said = execute(&mut by.io, self.address, &statement);
+        match timeout(CANCEL_TIME_MAX, said).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error @ BackendError::Refused { .. })) => Err(KillError::told(&error)),
+            Ok(Err(_)) | Err(_) => Err(KillError::Lost),
+        }
+    }
+
+    /// Kills on a connection of its own, as the user of `by`.
+    async fn kill_apart(&self, scope: Scope, by: &Key) -> Result<(), BackendError> {
         let Some(_inside) = self.gate.enter() else {
             return Ok(());
         };
         let deadline = Instant::now() + CANCEL_TIME_MAX;
-        let statement = match scope {
-            Scope::Connection => format!("KILL CONNECTION {}", self.thread_id),
-            Scope::Query => format!("KILL QUERY {}", self.thread_id),
-        };
-        let by = by.bare();
+        let (by, statement) = (by.bare(), self.statement(scope));
         let said = self
             .dialer
             .execute_at(self.address, &by, &statement, deadline);
@@ -70,11 +111,19 @@ impl Victim {
             })
         })
     }
+
+    fn statement(&self, scope: Scope) -> String {
+        let what = match scope {
+            Scope::Connection => "CONNECTION",
+            Scope::Query => "QUERY",
+        };
+        format!("KILL {what} {}", self.thread_id)
+    }
 }
 
 impl Stop for Victim {
     async fn stop(&self) {
-        if let Err(error) = self.kill(Scope::Query, &self.key).await {
+        if let Err(error) = self.kill_apart(Scope::Query, &self.key).await {
             tracing::warn!(%error, "KILL QUERY failed");
         }
     }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -109,29 +111,9 @@ impl Dialer {
         let stream = net::dial_address(address, remaining(deadline)).await?;
         let greeted = self.listen(stream, address, deadline).await?;
         let mut opened = self.open(key, &pass, greeted, deadline).await?;
-        let mut out = Vec::new();
-        put_packet(&mut out, 0, |out| {
-            out.push(COM_QUERY);
-            out.extend_from_slice(statement.as_bytes());
-        });
-        let broken = |reason: String| BackendError::Broken {
-            endpoint: address.to_string(),
-            step: "a statement",
-            reason,
-        };
-        let sent = async {
-            opened.io.write_all(&out).await?;
-            opened.io.flush().await
-        };
-        sent.await.map_err(|error| broken(error.to_string()))?;
-        let answer = receive(&mut opened.io, PACKET_BYTES_MAX).await;
+        let said = execute(&mut opened.io, address, statement).await;
         say_goodbye(opened.io).await;
-        match answer {
-            Ok((_, payload)) if payload.first() == Some(&status::OK) => Ok(()),
-            Ok((_, payload)) => Err(refusal(&payload, address.to_string())),
-            Err(ReadError::Broken(error)) => Err(broken(error.to_string())),
-            Err(ReadError::Malformed) => Err(broken("a malformed packet".to_owned())),
-        }
+        said
     }
 
     /// Connects, and lets the server speak.
@@ -286,6 +268,41 @@ impl Dialer {
                 what: "a malformed packet",
             },
         }
+    }
+}
+
+/// Runs one statement without a result on an idle session.
+///
+/// # Errors
+/// `Refused`: the server said no, and the session is idle again. All others: it is out of step.
+pub async fn execute<S>(
+    io: &mut S,
+    address: SocketAddr,
+    statement: &str,
+) -> Result<(), BackendError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let broken = |reason: String| BackendError::Broken {
+        endpoint: address.to_string(),
+        step: "a statement",
+        reason,
+    };
+    let mut out = Vec::new();
+    put_packet(&mut out, 0, |out| {
+        out.push(COM_QUERY);
+        out.extend_from_slice(statement.as_bytes());
+    });
+    let sent = async {
+        io.write_all(&out).await?;
+        io.flush().await
+    };
+    sent.await.map_err(|error| broken(error.to_string()))?;
+    match receive(io, PACKET_BYTES_MAX).await {
+        Ok((_, payload)) if payload.first() == Some(&status::OK) => Ok(()),
+        Ok((_, payload)) => Err(refusal(&payload, address.to_string())),
+        Err(ReadError::Broken(error)) => Err(broken(error.to_string())),
+        Err(ReadError::Malformed) => Err(broken("a malformed packet".to_owned())),
     }
 }
 

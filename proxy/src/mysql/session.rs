@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::backend::Backend;
+use super::cancel::KillError;
 use super::cancel::Registration;
 use super::front::ClientIo;
 use super::key::Key;
@@ -129,13 +130,14 @@ impl Service {
             match end {
                 End::Kill(kill) => match self.kill(kill, lease, id).await {
                     Ok(()) => relay.answer_ok(),
-                    Err(told) => {
+                    Err(KillError::Told(told)) => {
                         let payload = told.payload(true);
                         match ErrPacket::parse(&payload) {
                             Ok(error) => relay.answer_error(&error),
                             Err(_) => return End::ClientGone(None),
                         }
                     }
+                    Err(KillError::Lost) => return End::ServerGone(None),
                 },
                 End::SessionsChanged => self.pool.bump_generation(|_| true),
                 // A direct connection has what the server makes of it; so has this one.
@@ -146,9 +148,14 @@ impl Service {
     }
 
     /// Kills the session that works for the client with this id at this moment.
-    async fn kill(&self, kill: Kill, by: &Lease<Backend>, own: &Registration) -> Result<(), Told> {
+    async fn kill(
+        &self,
+        kill: Kill,
+        by: &mut Lease<Backend>,
+        own: &Registration,
+    ) -> Result<(), KillError> {
         let Some(client) = self.cancels.find(kill.id) else {
-            return Err(Told::no_such_thread(kill.id));
+            return Err(Told::no_such_thread(kill.id).into());
         };
         self.metrics.cancelled();
         if kill.id == own.id() {
@@ -156,14 +163,11 @@ impl Service {
             if kill.scope == Scope::Connection {
                 client.killed.cancel();
             }
-            return Err(Told::killed());
+            return Err(Told::killed().into());
         }
         match (client.victim(), kill.scope) {
             // The server closes it, and its client hears what the server says.
-            (Some(victim), scope) => victim
-                .kill(scope, &by.victim.key)
-                .await
-                .map_err(|error| Told::from(&error)),
+            (Some(victim), scope) => victim.kill(scope, by).await,
             (None, Scope::Connection) => {
                 client.killed.cancel();
                 Ok(())
