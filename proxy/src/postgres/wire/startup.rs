@@ -83,16 +83,11 @@ impl FirstPacket {
     pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         match reader.u32_be()? {
-            CANCEL_CODE => {
-                let pid = reader.u32_be()?;
-                match reader.rest() {
-                    secret if (4..=256).contains(&secret.len()) => Ok(Self::Cancel(CancelKey {
-                        pid,
-                        secret: secret.to_vec(),
-                    })),
-                    _ => Err(Malformed),
-                }
-            }
+            // Also one that is cut short: it matches no session, and no cancel request is ever answered.
+            CANCEL_CODE => Ok(Self::Cancel(CancelKey {
+                pid: reader.u32_be().unwrap_or_default(),
+                secret: reader.rest().to_vec(),
+            })),
             SSL_CODE if reader.is_empty() => Ok(Self::Ssl),
             GSSENC_CODE if reader.is_empty() => Ok(Self::GssEncryption),
             code => {
@@ -227,6 +222,17 @@ mod tests {
             FirstPacket::parse(body(&cancel_request(&key))),
             Ok(FirstPacket::Cancel(key))
         );
+        let cut = [
+            &CANCEL_CODE.to_be_bytes()[..],
+            &7_u32.to_be_bytes(),
+            &[1, 2],
+        ]
+        .concat();
+        let no_ones = CancelKey {
+            pid: 7,
+            secret: vec![1, 2],
+        };
+        assert_eq!(FirstPacket::parse(&cut), Ok(FirstPacket::Cancel(no_ones)));
         assert_eq!(
             FirstPacket::parse(&[0, 2, 0, 0]),
             Ok(FirstPacket::Unsupported { major: 2, minor: 0 })
