@@ -14,9 +14,12 @@ use tokio_util::task::TaskTracker;
 
 use super::build::StartError;
 use super::service::Service;
+use crate::net::Drain;
 
 /// How often it is looked whether anybody is connected.
 const IDLE_TICK: Duration = Duration::from_millis(250);
+/// What runs when the grace is over is cancelled at the server; that takes one connection to it.
+const CUT_OFF_MAX: Duration = Duration::from_secs(2);
 
 /// Waits for whatever ends the process; its name, for the log.
 pub(super) async fn until_end(
@@ -35,8 +38,9 @@ pub(super) async fn until_end(
     })
 }
 
-/// Lets sessions finish what runs; a second signal, or the end of the grace, ends them at once.
-pub(super) async fn finish_sessions(sessions: &TaskTracker, grace: Duration) {
+/// Lets sessions finish what runs; a second signal, or the end of the grace, stops it: a statement would otherwise
+/// run on at the server, with its locks, long after this process is gone.
+pub(super) async fn finish_sessions(sessions: &TaskTracker, drain: &Drain, grace: Duration) {
     sessions.close();
     let again = async {
         // Without signals there is still the grace.
@@ -56,6 +60,13 @@ pub(super) async fn finish_sessions(sessions: &TaskTracker, grace: Duration) {
             tracing::warn!(sessions = sessions.len(), "shutdown_grace is over, closing what is left");
         },
         () = again => tracing::warn!(sessions = sessions.len(), "second signal, closing at once"),
+    }
+    drain.end();
+    if timeout(CUT_OFF_MAX, sessions.wait()).await.is_err() {
+        tracing::warn!(
+            sessions = sessions.len(),
+            "the database did not stop in time what still ran"
+        );
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn run(config: Config, clock: Clock) -> Result<(), StartError> {
     tracing::info!(reason, "shutting down");
     drain.begin();
     accepting.await;
-    life::finish_sessions(&sessions, config.server.shutdown_grace).await;
+    life::finish_sessions(&sessions, &drain, config.server.shutdown_grace).await;
     app.close_pools().await;
     ended.cancel();
     background.close();

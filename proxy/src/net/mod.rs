@@ -24,6 +24,7 @@ pub use dial::dial_address;
 pub use dial_error::DialError;
 pub use drain::Drain;
 pub use drain::DrainWatch;
+pub use drain::Stage;
 pub use listener::Listener;
 pub use listener::NetError;
 pub use listener::NetReason;

@@ -61,6 +61,11 @@ impl Observer {
         self.client_passing == 0
     }
 
+    /// True when the last byte forwarded from the server ended a message.
+    pub fn server_message_complete(&self) -> bool {
+        self.server_passing == 0
+    }
+
     /// Looks at the client's bytes: how many may be forwarded now, and what must happen before the others.
     pub fn client(&mut self, bytes: &[u8]) -> (usize, Asked) {
         let mut at = self.client_passing.min(bytes.len());

@@ -22,6 +22,7 @@ use super::observe::Told;
 use super::tracker::Standing;
 use super::wire::status::Transaction;
 use crate::net::DrainWatch;
+use crate::net::Stage;
 use crate::session::CHUNK_BYTES;
 use crate::session::Lane;
 use crate::session::Read;
@@ -35,6 +36,8 @@ pub enum End {
     ClientTerminated,
     /// The client broke the protocol with this byte.
     ClientViolation(u8),
+    /// The process ends, whatever runs.
+    CutOff,
     /// The process drains, and the session stands between two transactions.
     Drained,
     /// The client is about to run a statement that needs this database free of idle connections.
@@ -54,6 +57,7 @@ impl End {
             Self::ClientGone(_) => "client_gone",
             Self::ClientTerminated => "client_terminated",
             Self::ClientViolation(_) => "client_violation",
+            Self::CutOff => "cut_off",
             Self::Drained => "drained",
             Self::FreeDatabase(_) | Self::SessionsChanged => "interrupted",
             Self::ServerGone(_) => "server_gone",
@@ -108,6 +112,11 @@ impl Relay {
         self.up.is_written() && self.observer.client_message_complete()
     }
 
+    /// True when the client got whole messages only, so that it can be told something.
+    pub fn server_complete(&self) -> bool {
+        self.down.is_written() && self.observer.server_message_complete()
+    }
+
     /// Looks at what the server said after the client left, and drops it; `None` when it is not the protocol.
     pub fn swallow(&mut self, bytes: &[u8]) -> Option<()> {
         let mut seen = std::mem::take(&mut self.down.held);
@@ -133,10 +142,13 @@ impl Relay {
         if let Poll::Ready(end) = self.poll_up(cx, client, server) {
             return Poll::Ready(end);
         }
-        if self.drain.poll_begun(cx) && self.between_transactions() {
-            return Poll::Ready(End::Drained);
+        match self.drain.poll(cx) {
+            Stage::Draining | Stage::Over if self.between_transactions() => {
+                Poll::Ready(End::Drained)
+            }
+            Stage::Over => Poll::Ready(End::CutOff),
+            Stage::Draining | Stage::Serving => Poll::Pending,
         }
-        Poll::Pending
     }
 
     fn between_transactions(&self) -> bool {

@@ -45,6 +45,9 @@ use crate::tls::ClientAcceptor;
 
 /// PostgreSQL's `authentication_timeout`: a client that does not get to the point is dropped without a word.
 const STARTUP_TIME_MAX: Duration = Duration::from_secs(60);
+/// A client that does not read its last message does not keep its server.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+
 /// One listener.
 #[derive(Debug)]
 pub struct Service {
@@ -218,7 +221,7 @@ impl Service {
             Err(error) => End::ClientGone(Some(error)),
         };
         drop(registration);
-        let farewell = say_farewell(&mut io, &end).await;
+        let farewell = say_farewell(&mut io, &end, relay.server_complete()).await;
         drop(io);
         let (up, down) = relay.bytes();
         self.metrics
@@ -231,7 +234,10 @@ impl Service {
             "session ended"
         );
         let rest = match farewell {
-            Some(farewell) => settle(&mut relay, &mut lease.io, &victim, farewell).await,
+            Some(farewell) => {
+                let over = self.drain.over();
+                settle(&mut relay, &mut lease.io, &victim, (farewell, over)).await
+            }
             None => None,
         };
         victim.gate.close().await;
@@ -317,7 +323,8 @@ fn welcome(lease: &Lease<Backend>, registration: &Registration, greeted: bool) -
 }
 
 /// Tells the client what there is to tell, and says how it left; `None` where the server is lost.
-async fn say_farewell(io: &mut AppStream, end: &End) -> Option<Farewell> {
+/// `whole`: the client got whole messages only, so that one more makes sense.
+async fn say_farewell(io: &mut AppStream, end: &End, whole: bool) -> Option<Farewell> {
     let (farewell, error) = match end {
         End::ClientTerminated => (Farewell::Goodbye, None),
         End::ClientViolation(byte) => (
@@ -327,6 +334,7 @@ async fn say_farewell(io: &mut AppStream, end: &End) -> Option<Farewell> {
                 &format!("invalid frontend message type {byte}"),
             )),
         ),
+        End::CutOff => (Farewell::Loss, whole.then(|| told("57P01", SHUTTING_DOWN))),
         End::Drained => (Farewell::Goodbye, Some(told("57P01", SHUTTING_DOWN))),
         End::ClientGone(_) | End::FreeDatabase(_) | End::SessionsChanged => (Farewell::Loss, None),
         End::ServerGone(_) => return None,
@@ -347,8 +355,8 @@ async fn say_farewell(io: &mut AppStream, end: &End) -> Option<Farewell> {
 
 async fn tell(io: &mut AppStream, refusal: Refusal) {
     if let Refusal::Told(error) = refusal
-        && let Err(error) = fatal(io, &error).await
+        && !matches!(timeout(LAST_WORDS_MAX, fatal(io, &error)).await, Ok(Ok(())))
     {
-        tracing::debug!(%error, "client left before it was told");
+        tracing::debug!("client left before it was told");
     }
 }

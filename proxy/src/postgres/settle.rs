@@ -42,12 +42,12 @@ pub enum Rest {
     Idle,
 }
 
-/// Brings the server to rest; `None`: close it.
+/// Brings the server to rest; `None`: close it. When `over` is ready nothing is waited for: what runs is stopped.
 pub async fn settle<S>(
     relay: &mut Relay,
     server: &mut S,
     victim: &Victim,
-    farewell: Farewell,
+    (farewell, over): (Farewell, impl Future<Output = ()>),
 ) -> Option<Rest>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -60,7 +60,7 @@ where
         victim.gate.close().await;
         return None;
     }
-    let settled = bring_to_rest(relay, server, victim, farewell).await;
+    let settled = bring_to_rest(relay, server, victim, (farewell, over)).await;
     victim.gate.close().await;
     settled?;
     match relay.observer.tracker.standing() {
@@ -74,7 +74,7 @@ async fn bring_to_rest<S>(
     relay: &mut Relay,
     server: &mut S,
     victim: &Victim,
-    farewell: Farewell,
+    (farewell, over): (Farewell, impl Future<Output = ()>),
 ) -> Option<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -93,8 +93,11 @@ where
         Farewell::Goodbye => GRACE_AFTER_GOODBYE,
         Farewell::Loss => GRACE_AFTER_LOSS,
     };
-    if let Ok(rested) = timeout(grace, read_to_rest(relay, server)).await {
-        return rested;
+    tokio::select! {
+        rested = timeout(grace, read_to_rest(relay, server)) => if let Ok(rested) = rested {
+            return rested;
+        },
+        () = over => {}
     }
     victim.cancel().await;
     if let Ok(rested) = timeout(REST_TIME_MAX, read_to_rest(relay, server)).await {

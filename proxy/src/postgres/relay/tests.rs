@@ -245,6 +245,32 @@ async fn draining_waits_for_the_transaction() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_draining_is_over_a_running_statement_is_cut_off() {
+    let mut stage = Stage::new(64);
+    let query = message(b'Q', b"SELECT pg_sleep(600)\0");
+    stage
+        .beside(async |app, database| {
+            app.write_all(&query).await.unwrap();
+            expect(database, &query).await;
+        })
+        .await;
+    assert!(stage.relay.server_complete());
+    stage.drain.begin();
+    stage
+        .beside(async |_, database| {
+            database.write_all(b"D\0\0\0\x0a\0\x01").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        })
+        .await;
+    stage.drain.end();
+    assert!(matches!(stage.end().await, End::CutOff));
+    assert!(
+        !stage.relay.server_complete(),
+        "half a row was passed on: nothing can be said to this client"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn nonsense_from_either_side_ends_the_session() {
     let mut stage = Stage::new(64);
     stage.app.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
