@@ -353,8 +353,8 @@ fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> JoinH
     })
 }
 
-/// `RDS_SIDECAR_BIN`, else `rds-sidecar` in the folder the running program was built into.
-fn built_binary() -> Result<PathBuf> {
+/// Where the program is: `RDS_SIDECAR_BIN`, else `rds-sidecar` in the folder the running program was built into.
+pub fn built_binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("RDS_SIDECAR_BIN") {
         return Ok(path.into());
     }

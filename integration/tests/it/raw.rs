@@ -1,7 +1,14 @@
 //! A PostgreSQL client that does exactly what it is told, also what no driver would do: half messages, no goodbye,
 //! cancel requests with any key.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 
 use std::io;
 use std::io::Read;

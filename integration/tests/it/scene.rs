@@ -1,6 +1,13 @@
 //! What the end-to-end tests of cancelling, leaving, pooling, refusing and stopping share.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 
 use std::process::Command;
 use std::process::Output;
@@ -70,14 +77,6 @@ pub(crate) fn psql(target: &str, args: &[&str]) -> Output {
         .env("PGCONNECT_TIMEOUT", "60")
         .output()
         .unwrap()
-}
-
-/// What psql prints when it is refused.
-pub(crate) fn psql_refused(sidecar: &Sidecar) -> String {
-    let output = psql(&sidecar.url("anybody", "app"), &["-c", "SELECT 1"]);
-    assert!(!output.status.success(), "psql was let in");
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    String::from_utf8(output.stderr).unwrap()
 }
 
 /// Checks often until it holds; says what it waits for when it never does.
