@@ -377,14 +377,14 @@ fn commands_that_need_no_database_may_have_none() {
 #[test]
 fn a_token_for_a_tunnel_on_the_default_port_is_no_conflict() {
     let url = "postgres://u@127.0.0.1:5432/app?sign_host=mydb.abc123.eu-west-1.rds.amazonaws.com";
-    let mut input = config::Input {
+    let mut input = Input {
         urls: vec![url.into()],
-        ..config::Input::default()
+        ..Input::default()
     };
     assert!(
         config::load(&input).is_err(),
         "to serve it would be to dial oneself"
     );
-    input.databases = config::Databases::Named;
+    input.databases = Databases::Named;
     assert!(config::load(&input).is_ok());
 }

@@ -120,7 +120,7 @@ pub fn role_arn(name: &str) -> String {
 }
 
 impl Account {
-    /// An account with the roles of [`default_roles`].
+    /// An account with the roles of `default_roles`.
     pub fn new(issuer: Issuer) -> Result<Self> {
         let client_ids = vec![issuer.url().to_owned()];
         let account = Self {

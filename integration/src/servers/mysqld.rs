@@ -1,5 +1,5 @@
 //! A MariaDB or MySQL that logs in as RDS's does: IAM tokens for some users, passwords for others, TLS for all.
-//! Here is what the two have in common; [`mariadb`] and [`mysql`] say where they differ.
+//! Here is what the two have in common; `mariadb` and `mysql` say where they differ.
 
 use std::ffi::OsString;
 use std::fs;
