@@ -66,7 +66,12 @@ fn dispatch(command: &Command, loaded: config::Loaded, colour: Colour) -> ExitCo
         _ => {}
     }
     let config = loaded.config;
-    if let Err(error) = telemetry::init(config.server.log, &config.server.log_level, colour) {
+    let filter = match command {
+        // Its answer goes into a variable, and the terminal shows the rest: nothing, unless more was asked for.
+        Command::Token { .. } if config.server.log_level == "info" => "warn",
+        _ => &config.server.log_level,
+    };
+    if let Err(error) = telemetry::init(config.server.log, filter, colour) {
         return fail(EXIT_SOFTWARE, &format!("rds-sidecar: {error}\n"));
     }
     // One thread: a sidecar serves one job, and a second worker costs more than it gives (docs/benchmarks.md).
