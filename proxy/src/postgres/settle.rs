@@ -82,11 +82,11 @@ where
     if matches!(relay.observer.tracker.standing(), Standing::Ready(_)) {
         return Some(());
     }
-    if relay.observer.tracker.standing() == Standing::CopyIn {
-        let mut fail = vec![b'f'];
-        length_prefixed(&mut fail, |out| put_cstr(out, "the client is gone"));
-        send(relay, server, b'f', &fail).await?;
-    }
+    // Also where no COPY was announced yet: a client that pipelines may have asked for one, and a server that reads
+    // COPY rows ignores Sync. Elsewhere the server ignores CopyFail.
+    let mut fail = vec![b'f'];
+    length_prefixed(&mut fail, |out| put_cstr(out, "the client is gone"));
+    send(relay, server, b'f', &fail).await?;
     // Ends whatever extended messages wait for; one ready more to wait for, otherwise.
     send(relay, server, b'S', b"S\0\0\0\x04").await?;
     let grace = match farewell {
