@@ -67,6 +67,11 @@ impl Cache {
         })
     }
 
+    /// Is somebody being asked for credentials at this moment?
+    pub(super) fn is_fetching(&self) -> bool {
+        self.inner.lock().flight.is_some()
+    }
+
     /// The credentials, if they are good for a new login.
     pub(super) fn usable(&self) -> Option<Credentials> {
         let now = self.clock.now();

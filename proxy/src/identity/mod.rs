@@ -206,7 +206,12 @@ impl Identity {
     pub fn timed_out(&self, after: Duration) -> IdentityError {
         match (&*self.cache.subscribe().borrow(), &self.source) {
             (IdentityState::Failed { error, .. }, _) => error.clone(),
-            (IdentityState::Waiting { .. }, Source::WebIdentity { tokens, .. }) => tokens.missing(),
+            // There is a token once STS is being asked.
+            (IdentityState::Waiting { .. }, Source::WebIdentity { tokens, .. })
+                if !self.cache.is_fetching() =>
+            {
+                tokens.missing()
+            }
             (IdentityState::Waiting { .. } | IdentityState::Ready(_), _) => {
                 IdentityError::TimedOut { after }
             }
