@@ -54,9 +54,11 @@ pub enum StartError {
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
     /// A certificate file cannot be used.
-    #[error("database {database}: {error}")]
+    #[error("`{option}` of database `{database}`: {error}{}", reason(error))]
     Tls {
-        /// Its name.
+        /// The option that names the file.
+        option: &'static str,
+        /// The database's name.
         database: String,
         /// What is wrong.
         error: TlsSetupError,
@@ -81,6 +83,11 @@ impl StartError {
             Self::Signals(_) | Self::Tls { .. } => None,
         }
     }
+}
+
+/// The system's words behind an error, where there are any.
+fn reason(error: &TlsSetupError) -> String {
+    std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
 }
 
 pub(super) fn build(
@@ -125,6 +132,7 @@ struct Parts {
 fn service(database: &Database, parts: Parts) -> Result<Service, StartError> {
     let acceptor = ClientAcceptor::new(&database.client_tls, &listener_names(&database.listen))
         .map_err(|error| StartError::Tls {
+            option: "client_tls",
             database: database.name.clone(),
             error,
         })?;
@@ -208,6 +216,7 @@ fn upstream_tls(
     }
     let tls =
         UpstreamTls::new(database.tls_ca_file.as_deref()).map_err(|error| StartError::Tls {
+            option: "tls_ca_file",
             database: database.name.clone(),
             error,
         })?;
