@@ -300,6 +300,11 @@ impl Sandbox {
         self.world.verdicts()
     }
 
+    /// The RDS tokens that were judged, for tests that look for them where they must not be.
+    pub fn rds_tokens(&self) -> Vec<String> {
+        self.world.tokens()
+    }
+
     /// What was asked of STS, oldest first.
     pub fn sts_calls(&self) -> Vec<StsCall> {
         self.world.sts_calls()

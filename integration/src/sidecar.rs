@@ -154,6 +154,11 @@ impl Sidecar {
         Ok(found.context("this rds-sidecar serves no MySQL")?.port)
     }
 
+    /// Where its admin port is, `HOST:PORT`.
+    pub fn admin_address(&self) -> String {
+        format!("127.0.0.1:{}", self.admin_port)
+    }
+
     /// A libpq URL as an application would use: any user, no password, no TLS.
     pub fn url(&self, user: &str, database: &str) -> String {
         format!(
@@ -164,12 +169,7 @@ impl Sidecar {
 
     /// Sends a request to its admin port: status and body.
     pub fn admin(&self, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
-        client::request(
-            &format!("127.0.0.1:{}", self.admin_port),
-            method,
-            path,
-            body,
-        )
+        client::request(&self.admin_address(), method, path, body)
     }
 
     /// Its process id.

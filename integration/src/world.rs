@@ -31,6 +31,7 @@ pub struct World {
     cuts: watch::Sender<u64>,
     verdicts: Mutex<VecDeque<Verdict>>,
     sts_calls: Mutex<VecDeque<StsCall>>,
+    tokens: Mutex<VecDeque<String>>,
 }
 
 /// One call to STS, without its secrets.
@@ -61,6 +62,7 @@ impl World {
             cuts: watch::Sender::new(0),
             verdicts: Mutex::default(),
             sts_calls: Mutex::default(),
+            tokens: Mutex::default(),
         }
     }
 
@@ -102,6 +104,7 @@ impl World {
             None => tracing::info!(user, "login accepted"),
             Some(reason) => tracing::info!(user, reason, "login refused"),
         }
+        remember(&self.tokens, token.to_owned());
         let accepted = verdict.accepted;
         remember(&self.verdicts, verdict);
         accepted
@@ -110,6 +113,11 @@ impl World {
     /// What the judge said, oldest first.
     pub fn verdicts(&self) -> Vec<Verdict> {
         self.verdicts.lock().iter().cloned().collect()
+    }
+
+    /// The RDS tokens themselves that were judged: for tests that look for them where they must not be.
+    pub fn tokens(&self) -> Vec<String> {
+        self.tokens.lock().iter().cloned().collect()
     }
 
     /// Answers one call to STS.

@@ -187,6 +187,11 @@ impl Account {
         self.state.lock().keys.get(id).cloned()
     }
 
+    /// Every key there ever was: for tests that look for them where they must not be.
+    pub fn keys(&self) -> Vec<Key> {
+        self.state.lock().keys.values().cloned().collect()
+    }
+
     /// Ends every temporary key at `now`; returns how many there were.
     pub fn expire_keys(&self, now: i64) -> usize {
         let mut state = self.state.lock();

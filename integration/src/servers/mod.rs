@@ -13,6 +13,6 @@ use std::net::TcpListener;
 use anyhow::Result;
 
 /// A port nobody listens on just now. Somebody else may take it before the server does: the caller retries.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -1,6 +1,7 @@
 //! rds-sidecar end to end: the real binary between real clients and a real PostgreSQL that logs in as RDS's does.
 
 mod cancel;
+mod chaos;
 mod connect;
 mod copy;
 mod disconnect;
