@@ -15,6 +15,7 @@ mod mysql_kill;
 mod mysql_raw;
 mod mysql_recovery;
 mod mysql_renewed;
+mod mysql_suites;
 mod mysql_transactions;
 mod mysql_upstream;
 mod mysql_wire;

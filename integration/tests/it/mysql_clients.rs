@@ -23,7 +23,7 @@ use crate::mysql_world::mariadb;
 use crate::mysql_world::worlds;
 
 const DENIED: u64 = 1045;
-const DRIVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/drivers");
+pub(crate) const DRIVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/drivers");
 
 /// One login, and what is to come of it.
 struct Attempt {
@@ -157,7 +157,7 @@ fn run(program: &Path, arguments: &[&str], input: &str) -> Vec<Value> {
 }
 
 /// What scripts/drivers.sh installed.
-fn installed(path: &str) -> PathBuf {
+pub(crate) fn installed(path: &str) -> PathBuf {
     let target = std::env::current_exe().unwrap();
     // target/debug/deps/it-0123456789abcdef
     let folder = target.ancestors().nth(3).unwrap();
