@@ -25,6 +25,7 @@ mod query;
 mod raw;
 mod recovery;
 mod refusals;
+mod regressions;
 mod replication;
 mod scene;
 mod secrets;

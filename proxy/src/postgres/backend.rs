@@ -74,13 +74,11 @@ impl pool::Backend for Backend {
 
     async fn dial(&self, key: &Key) -> Result<Box<Conn>, BackendError> {
         let deadline = Instant::now() + self.database.connect_timeout;
-        let outcome = match self.open(key, deadline).await {
-            // A role changed, a session revoked: what we hold may be dead before its time.
-            Err(error) if error.token_refused() && self.identity.invalidate() => {
-                tracing::debug!(%error, "login refused, trying once more with fresh credentials");
-                self.open(key, deadline).await
+        let outcome = match (self.log_in(key, deadline).await, key.in_fallback()) {
+            (Err(error), Some(key)) if error.no_such_database() => {
+                self.log_in(&key, deadline).await
             }
-            outcome => outcome,
+            (outcome, _) => outcome,
         };
         self.last_failure
             .send_replace(outcome.as_ref().err().cloned());
@@ -113,6 +111,17 @@ impl pool::Backend for Backend {
 }
 
 impl Backend {
+    async fn log_in(&self, key: &Key, deadline: Instant) -> Result<Box<Conn>, BackendError> {
+        match self.open(key, deadline).await {
+            // A role changed, a session revoked: what we hold may be dead before its time.
+            Err(error) if error.token_refused() && self.identity.invalidate() => {
+                tracing::debug!(%error, "login refused, trying once more with fresh credentials");
+                self.open(key, deadline).await
+            }
+            outcome => outcome,
+        }
+    }
+
     async fn open(&self, key: &Key, deadline: Instant) -> Result<Box<Conn>, BackendError> {
         let upstream = &self.database.upstream;
         let endpoint = upstream.to_string();

@@ -111,6 +111,11 @@ impl BackendError {
         matches!(self, Self::Refused { said, token_for: Some(_), .. } if matches!(&*said.sqlstate, "28000" | "28P01"))
     }
 
+    /// The server let us in, and has no such database.
+    pub fn no_such_database(&self) -> bool {
+        matches!(self, Self::Refused { said, .. } if said.sqlstate == "3D000")
+    }
+
     /// SQLSTATE, detail and hint of the errors that are this room's own.
     fn told(&self) -> (&'static str, Option<&'static str>, Option<String>) {
         match self {
@@ -310,6 +315,8 @@ mod tests {
             Retry::Later
         );
         assert_eq!(refused_with("3D000", "x").retry(), Retry::Never);
+        assert!(refused_with("3D000", "x").no_such_database());
+        assert!(!refused_with("28000", "x").no_such_database());
     }
 
     #[test]

@@ -261,7 +261,7 @@ impl Service {
         loop {
             match relay.run(io, &mut lease.io).await {
                 End::FreeDatabase(name) => {
-                    self.pool.close_idle(|key| key.database == name).await;
+                    self.pool.close_idle(|key| key.may_be_in(&name)).await;
                     relay.database_freed();
                 }
                 End::SessionsChanged => self.pool.bump_generation(|_| true),

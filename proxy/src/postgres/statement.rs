@@ -53,10 +53,12 @@ pub fn needs_database_free(text: &[u8]) -> Option<Vec<u8>> {
 /// Does this CommandComplete tag say that sessions opened from now on may look different?
 #[inline]
 pub fn changes_new_sessions(tag: &[u8]) -> bool {
-    const TAGS: [&[u8]; 7] = [
+    const TAGS: [&[u8]; 8] = [
         b"ALTER DATABASE\0",
         b"ALTER ROLE\0",
         b"ALTER SYSTEM\0",
+        // A connection that fell back to the default database may now be in the wrong one.
+        b"CREATE DATABASE\0",
         b"CREATE EXTENSION\0",
         b"DROP ROLE\0",
         b"GRANT ROLE\0",
