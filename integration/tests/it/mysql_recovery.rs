@@ -120,6 +120,27 @@ fn a_pooled_connection_that_was_killed_is_not_lent() {
 }
 
 #[test]
+fn what_outlives_the_grace_is_stopped_at_the_server_too() {
+    let sandbox = Sandbox::start(&Options::mysql(Flavor::MariaDb)).unwrap();
+    let options = SidecarOptions {
+        args: vec!["--shutdown-grace".into(), "300ms".into()],
+        ..SidecarOptions::default()
+    };
+    let mut sidecar = Sidecar::start(&sandbox, &options).unwrap();
+    let mut busy = session(sidecar.port(), &anybody());
+    let running = std::thread::spawn(move || busy.row("SELECT SLEEP(600)"));
+    let running_now =
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'";
+    while admin(&sandbox, running_now) != "1" {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let status = sidecar.stop(LIMIT).unwrap();
+    assert!(status.success(), "{status}\n{}", sidecar.log());
+    assert!(running.join().is_err(), "its connection was closed");
+    assert_eq!(admin(&sandbox, running_now), "0");
+}
+
+#[test]
 fn it_stops_when_it_is_told_to() {
     let sandbox = Sandbox::start(&Options::mysql(Flavor::MariaDb)).unwrap();
     let mut sidecar = Sidecar::start(&sandbox, &SidecarOptions::default()).unwrap();

@@ -31,6 +31,7 @@ use super::wire::status::ErrPacket;
 use super::wire::status::OK;
 use super::wire::status::OkPacket;
 use crate::net::DrainWatch;
+use crate::net::Stage;
 use crate::session::CHUNK_BYTES;
 use crate::session::Lane;
 use crate::session::Read;
@@ -52,6 +53,8 @@ pub enum End {
     /// A COM_RESET_CONNECTION of the client succeeded, and its answer was passed on: what was set on the connection
     /// before it was lent is gone. The client's next command waits.
     ConnectionReset,
+    /// The process ends, whatever runs.
+    CutOff,
     /// The process drains, and the session stands between two transactions.
     Drained,
     /// The client wants a session killed whose id may be one of ours. Nothing is outstanding; the client waits for
@@ -70,6 +73,7 @@ impl End {
             Self::ClientGone(_) => "client_gone",
             Self::ClientTerminated => "client_terminated",
             Self::ClientViolation => "client_violation",
+            Self::CutOff => "cut_off",
             Self::Drained => "drained",
             Self::ChangeUser(_) | Self::ConnectionReset | Self::Kill(_) | Self::SessionsChanged => {
                 "interrupted"
@@ -180,13 +184,15 @@ impl Relay {
             if let Poll::Ready(end) = self.poll_up(cx, client, server) {
                 return Poll::Ready(end);
             }
-            if !self.drain.poll_begun(cx) {
+            let stage = self.drain.poll(cx);
+            if stage == Stage::Serving {
                 return Poll::Pending;
             }
             match self.observer.standing() {
                 Standing::Ready(Transaction::Idle) if self.is_quiet() => {
                     return Poll::Ready(End::Drained);
                 }
+                _ if stage == Stage::Over => return Poll::Ready(End::CutOff),
                 Standing::Ready(Transaction::Unknown) if self.is_quiet() => self.probe(),
                 Standing::Ready(_) | Standing::Busy | Standing::File => return Poll::Pending,
             }

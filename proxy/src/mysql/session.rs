@@ -100,9 +100,11 @@ impl Service {
                 Some(Farewell::Loss)
             }
             End::ServerGone(_) => None,
-            End::ClientGone(_) | End::ConnectionReset | End::Kill(_) | End::SessionsChanged => {
-                Some(Farewell::Loss)
-            }
+            End::ClientGone(_)
+            | End::CutOff
+            | End::ConnectionReset
+            | End::Kill(_)
+            | End::SessionsChanged => Some(Farewell::Loss),
         };
         // The client need not wait for what happens to its connection. One that idles is told nothing: clients take
         // what nobody asked for as a broken protocol.

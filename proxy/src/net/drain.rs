@@ -88,12 +88,6 @@ pub struct DrainWatch {
 }
 
 impl DrainWatch {
-    /// Has draining begun? Otherwise the current task is woken when it does.
-    #[inline]
-    pub fn poll_begun(&mut self, cx: &mut Context<'_>) -> bool {
-        self.poll(cx) != Stage::Serving
-    }
-
     /// How far is it? The current task is woken when it goes further.
     #[inline]
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Stage {
