@@ -274,7 +274,8 @@ fn a_server_in_use_outlives_max_lifetime_and_an_idle_one_does_not() {
     holder.run("BEGIN");
     Client::connect(port, "app", "lifetime").goodbye();
     until(SOON, "the idle one is closed", || {
-        pooled(&sidecar, "idle") == 0 && scene::sessions(&mut holder, "lifetime") == 1
+        metric(&sidecar, "pool_closings_total", "reason=\"max_lifetime\"") == 1
+            && scene::sessions(&mut holder, "lifetime") == 1
     });
     // Lives are shortened by chance, each its own: now this one's is over too.
     std::thread::sleep(Duration::from_millis(200));

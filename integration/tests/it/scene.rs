@@ -93,6 +93,8 @@ pub(crate) fn until(limit: Duration, what: &str, mut holds: impl FnMut() -> bool
 pub(crate) fn sessions(watcher: &mut Client, application: &str) -> usize {
     let sql =
         format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{application}'");
+    // Inside a transaction the view would stay as it was at first sight.
+    watcher.run("SELECT pg_stat_clear_snapshot()");
     watcher.value(&sql).parse().unwrap()
 }
 
