@@ -91,6 +91,11 @@ impl Tracker {
         }
     }
 
+    /// True when a reply came that nobody asked for: what is still to come can never be told again.
+    pub fn is_lost(&self) -> bool {
+        self.confused
+    }
+
     /// Does the server owe a reply, so that a cancel request would have something to stop?
     pub fn owes_reply(&self) -> bool {
         self.confused || self.copy != Copy::None || !self.outstanding.is_empty()
@@ -176,6 +181,7 @@ impl Tracker {
     }
 
     fn completed(&mut self) {
+        self.drop_stray_copy_ends();
         if self.copy == Copy::In {
             self.copy_ended();
         } else if self.outstanding.front() == Some(&Request::Execute) {
@@ -185,6 +191,7 @@ impl Tracker {
     }
 
     fn answered(&mut self, request: Request) {
+        self.drop_stray_copy_ends();
         // RowDescription also comes inside the answer to a Query.
         if self.outstanding.front() == Some(&request) {
             self.outstanding.pop_front();
@@ -194,6 +201,7 @@ impl Tracker {
     }
 
     fn failed(&mut self) {
+        self.drop_stray_copy_ends();
         let in_copy = self.copy == Copy::In;
         let by_query = matches!(
             self.outstanding.front(),

@@ -135,6 +135,15 @@ fn copy_in_simple_and_two_in_one_query() {
 }
 
 #[test]
+fn copy_ends_that_end_nothing_are_dropped_as_the_server_does() {
+    assert_eq!(after(">PBE <12G >ddccCCS <C33ZI"), IDLE, "one end too many");
+    assert_eq!(after(">PBEddccCCS <12GC33ZI"), IDLE, "the same, sent ahead");
+    assert_eq!(after(">PBECcCS <12C33ZI"), IDLE, "no COPY at all");
+    assert_eq!(after(">PBECcQ <12C3EZI"), IDLE, "an error behind it");
+    assert_eq!(after(">PBECcES <12C3CZI"), IDLE, "an Execute behind it");
+}
+
+#[test]
 fn copy_out_and_asynchronous_messages() {
     assert_eq!(after(">Q <HdNdSdAcCZI"), IDLE);
     assert_eq!(after("<ANS"), IDLE);
