@@ -154,6 +154,25 @@ fn the_connection_is_free_again_after_every_copy() {
 }
 
 #[test]
+fn a_client_that_leaves_before_it_is_asked_for_rows() {
+    let sidecar = sidecar(
+        &world().sandbox,
+        &["max_connections=1", "checkout_timeout=5s"],
+        &[],
+    );
+    let mut pids = std::collections::HashSet::new();
+    for (_, ask, _) in ways() {
+        for goodbye in [vec![terminate()], vec![]] {
+            let mut session = Session::open(sidecar.port(), World::PARAMETERS);
+            session.query("CREATE TEMP TABLE t (i int)");
+            session.send(&[&ask[..], &goodbye].concat());
+            pids.insert(session.pid);
+        }
+    }
+    assert_eq!(pids.len(), 1, "closed instead of reused");
+}
+
+#[test]
 fn copy_out() {
     same_answers(|session| {
         session.query(

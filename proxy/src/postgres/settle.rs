@@ -82,6 +82,9 @@ where
     if matches!(relay.observer.tracker.standing(), Standing::Ready(_)) {
         return Some(());
     }
+    if relay.observer.tracker.is_lost() {
+        return give_up(victim, farewell).await;
+    }
     // Also where no COPY was announced yet: a client that pipelines may have asked for one, and a server that reads
     // COPY rows ignores Sync. Elsewhere the server ignores CopyFail.
     let mut fail = vec![b'f'];
@@ -94,8 +97,10 @@ where
         Farewell::Loss => GRACE_AFTER_LOSS,
     };
     tokio::select! {
-        rested = timeout(grace, read_to_rest(relay, server)) => if let Ok(rested) = rested {
-            return rested;
+        rested = timeout(grace, read_to_rest(relay, server)) => match rested {
+            Ok(None) if relay.observer.tracker.is_lost() => return give_up(victim, farewell).await,
+            Ok(rested) => return rested,
+            Err(_elapsed) => {}
         },
         () = over => {}
     }
@@ -105,6 +110,15 @@ where
     }
     // Several statements were in flight; the one that runs now goes with the connection.
     victim.cancel().await;
+    None
+}
+
+/// Nobody can tell any more when this server will be at rest, so it is not waited for. Who said goodbye has their
+/// statements run to their end on a connection that is closed behind them; what a lost client runs is stopped.
+async fn give_up(victim: &Victim, farewell: Farewell) -> Option<()> {
+    if farewell == Farewell::Loss {
+        victim.cancel().await;
+    }
     None
 }
 
@@ -127,6 +141,9 @@ where
 {
     let mut buffer = vec![0; 16 * 1024];
     while !matches!(relay.observer.tracker.standing(), Standing::Ready(_)) {
+        if relay.observer.tracker.is_lost() {
+            return None;
+        }
         let read = server
             .read(&mut buffer)
             .await
