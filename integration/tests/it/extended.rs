@@ -1,6 +1,10 @@
 //! The extended protocol and the function call answer byte for byte as a direct connection does.
 
+use crate::session::Session;
 use crate::session::same_answers;
+use crate::support::World;
+use crate::support::sidecar;
+use crate::support::world;
 use crate::wire::bind;
 use crate::wire::close;
 use crate::wire::describe;
@@ -12,6 +16,7 @@ use crate::wire::query;
 use crate::wire::status;
 use crate::wire::sync;
 use crate::wire::tags;
+use crate::wire::terminate;
 
 /// `SELECT 1/0` fails already when it is planned, which is at Bind.
 const FAILS_WHEN_RUN: &str = "SELECT 1 / (0 * pg_backend_pid())";
@@ -230,4 +235,28 @@ fn function_calls() {
         assert_eq!(tags(&session.ready()), "EZ");
         session.ready();
     });
+}
+
+#[test]
+fn a_client_that_leaves_a_portal_behind_gives_its_connection_back() {
+    let sidecar = sidecar(
+        &world().sandbox,
+        &["max_connections=1", "checkout_timeout=10s"],
+        &[],
+    );
+    let mut first = Session::open(sidecar.port(), World::PARAMETERS);
+    first.send(&[
+        parse("left", "SELECT generate_series(1, 3)"),
+        bind("p", "left", &[]),
+        execute("p", 1),
+        flush(),
+    ]);
+    first.until(b's');
+    first.send(&[terminate()]);
+    let mut second = Session::open(sidecar.port(), World::PARAMETERS);
+    assert_eq!(second.pid, first.pid);
+    assert_eq!(
+        second.value("SELECT count(*) FROM pg_prepared_statements"),
+        "0"
+    );
 }

@@ -4,6 +4,7 @@ mod cancel;
 mod chaos;
 mod connect;
 mod copy;
+mod dialogues;
 mod disconnect;
 mod drivers;
 mod extended;

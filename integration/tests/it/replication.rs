@@ -5,11 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rds_sandbox::Options;
 use rds_sandbox::Sidecar;
 
 use crate::drivers::programs;
 use crate::session::Session;
 use crate::support::iam_sidecar;
+use crate::support::sidecar_at;
 use crate::support::sidecar_for;
 use crate::support::world;
 use crate::wire::Wire;
@@ -82,7 +84,6 @@ fn streams_until_the_client_has_enough() {
         "START_REPLICATION PHYSICAL {position} TIMELINE 1"
     ))]);
     session.until(b'W');
-    session.until(b'd');
     // Standby status update: nothing written yet, please answer.
     session.send(&[message(b'd', &[&b"r"[..], &[0; 32], &[1]].concat())]);
     let keepalive = session.until(b'd');
@@ -114,7 +115,7 @@ fn is_never_lent_twice() {
 }
 
 #[test]
-fn a_base_backup_with_its_wal() {
+fn a_base_backup_and_then_wal_as_it_is_written() {
     let sidecar = replica_sidecar();
     let target = folder("backup");
     run(
@@ -137,14 +138,17 @@ fn a_base_backup_with_its_wal() {
         "{}",
         String::from_utf8_lossy(&verified.stderr)
     );
+    // In one test: the end of a backup begins a new segment, and WAL is received by the segment.
+    receive_wal(&sidecar);
 }
 
-#[test]
-fn wal_as_it_is_written() {
-    let sidecar = replica_sidecar();
+fn receive_wal(sidecar: &Sidecar) {
     let target = folder("wal");
     fs::create_dir(&target).unwrap();
-    let end = open(&sidecar, "off").value("SELECT pg_current_wal_flush_lsn()");
+    let mut session = open(sidecar, "off");
+    session.query("SELECT pg_logical_emit_message(true, 'test', 'something to receive')");
+    // One byte less than there is, so that nobody has to write more.
+    let end = session.value("SELECT pg_current_wal_insert_lsn() - 1");
     let args = [
         "-D",
         target.to_str().unwrap(),
@@ -153,9 +157,51 @@ fn wal_as_it_is_written() {
         "--no-loop",
         "--no-sync",
     ];
-    run("pg_receivewal", &sidecar, &args);
+    run("pg_receivewal", sidecar, &args);
     let segments = fs::read_dir(&target).unwrap().count();
     assert!(segments > 0, "a segment of WAL was received");
+}
+
+#[test]
+fn changes_as_a_subscriber_sees_them() {
+    let sandbox = &world().sandbox;
+    let settings = vec![("wal_level".to_owned(), "logical".to_owned())];
+    let server = sandbox
+        .start_postgres(
+            "logical",
+            &Options {
+                settings,
+                ..Options::default()
+            },
+        )
+        .unwrap();
+    let sidecar = sidecar_at(sandbox, server.port(), "pw_replica@", &[], &[PASSWORD]);
+    let slot = ["-d", "app", "--slot", "subscriber"];
+    run(
+        "pg_recvlogical",
+        &sidecar,
+        &[&slot[..], &["--create-slot", "--plugin", "test_decoding"]].concat(),
+    );
+    let mut session = open(&sidecar, "off");
+    session.query("SELECT pg_logical_emit_message(true, 'test', 'a change')");
+    let end = session.value("SELECT pg_current_wal_insert_lsn()");
+    let file = folder("changes.txt");
+    let start = [
+        "--start",
+        "--no-loop",
+        "--endpos",
+        &end,
+        "-f",
+        file.to_str().unwrap(),
+    ];
+    run("pg_recvlogical", &sidecar, &[&slot[..], &start].concat());
+    let changes = fs::read_to_string(&file).unwrap();
+    assert!(changes.contains("content:a change"), "{changes}");
+    run(
+        "pg_recvlogical",
+        &sidecar,
+        &[&slot[..], &["--drop-slot"]].concat(),
+    );
 }
 
 #[test]

@@ -80,6 +80,17 @@ pub(crate) fn sidecar_for(
     env: &[(&str, &str)],
 ) -> Sidecar {
     let port = sandbox.postgres().unwrap().port();
+    sidecar_at(sandbox, port, user, keys, env)
+}
+
+/// As [`sidecar_for`], in front of the server on `port`.
+pub(crate) fn sidecar_at(
+    sandbox: &Sandbox,
+    port: u16,
+    user: &str,
+    keys: &[&str],
+    env: &[(&str, &str)],
+) -> Sidecar {
     let url = format!(
         "postgres://{user}127.0.0.1:{port}/app?sign_host={HOST}:5432&auth=password&connects_per_second=1000{}",
         keys.iter().map(|key| format!("&{key}")).collect::<String>()
