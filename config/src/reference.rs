@@ -104,8 +104,9 @@ mysql://[USER@]HOST[:PORT][/DB][?KEY=VALUE&...]
 ```
 
 `postgresql` and `mariadb` are other names of the two. USER is the upstream user, whatever the client says; without it
-the client's user passes through. DB serves clients that name no database. Special characters are percent-encoded (`@`
-is `%40`), an IPv6 address stands in brackets. The keys are those of `[[database]]` and `[database.pool]`.
+the client's user passes through. DB serves clients that name no database, or one that is named like their user
+and does not exist: what libpq names where it was told none. Special characters are percent-encoded (`@` is `%40`), an
+IPv6 address stands in brackets. The keys are those of `[[database]]` and `[database.pool]`.
 
 The list of databases comes from the first of these that names any: URL arguments, `RDS_SIDECAR_DATABASES` (URLs
 separated by white space), the `[[database]]` sections of the file.
