@@ -1,6 +1,6 @@
 //! The one place that chooses the cryptography.
 //!
-//! ring, by measurement (rustls 0.23, one core, 16 KiB records, full handshake pair with P-256):
+//! ring, by measurement (rustls 0.23, one core, 8 KiB records, full handshake pair with P-256):
 //!
 //! | | encrypt/decrypt AES-128-GCM | AES-256-GCM | handshake pair | test binary | clean release build |
 //! |---|---|---|---|---|---|
